@@ -1,0 +1,36 @@
+"""A model zoo of Ultralytics YOLO detectors with attention grafts.
+
+`import zoo` imports neither torch nor ultralytics; the functions that need them do.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.engine import YOLO
+    from zoo.factory import create
+
+__version__ = "0.1.0"
+
+# Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
+os.environ.setdefault("YOLO_OFFLINE", "1")
+os.environ.setdefault("YOLO_AUTOINSTALL", "0")
+
+_LAZY = {"create": "zoo.factory", "YOLO": "zoo.engine"}
+
+__all__ = ["YOLO", "ZooError", "__version__", "create"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,174 @@
+"""What a model is, as data: a stock Ultralytics base, its scale, and the grafts on it.
+
+Nothing here imports torch. A `ModelConfig` is what the registry holds, what `config.json` beside a checkpoint says,
+and enough to rebuild the architecture without the registry knowing its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from zoo.errors import ConfigError
+
+SCHEMA = 1
+SCALES = ("n", "s", "m", "l", "x")
+BASES = ("yolov8", "yolo11")
+STEM = "stem"
+
+Option = int | float | str | bool | None | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GraftConfig:
+    """One attention block and where it sits.
+
+    Attributes:
+        position: Index of the stock layer whose output is attended, or `"stem"` for the image itself.
+        block: A key of `zoo.layers.BLOCKS`.
+        options: Keyword arguments of that block; its channel count comes from the position.
+    """
+
+    position: int | str
+    block: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (self.position == STEM or (type(self.position) is int and 0 <= self.position < 100)):
+            raise ConfigError(f"graft position must be a layer index or {STEM!r}, found {self.position!r}.")
+        if not isinstance(self.block, str):
+            raise ConfigError(f"graft block must be a name, found {self.block!r}.")
+        if not isinstance(self.options, Mapping):
+            raise ConfigError(f"graft options must be a mapping, found {type(self.options).__name__}.")
+        options = {key: _option(key, value) for key, value in self.options.items()}
+        object.__setattr__(self, "options", MappingProxyType(options))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.position, self.block, dict(self.options))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the inverse of `from_dict`."""
+        options = {key: list(value) if isinstance(value, tuple) else value for key, value in self.options.items()}
+        return {"position": self.position, "block": self.block, "options": options}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> GraftConfig:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ConfigError: A key is missing or unknown, or a value is of the wrong type.
+        """
+        return cls(**_keywords(data, cls, "graft"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole model.
+
+    Attributes:
+        name: The registered name, or what the author called it; a label, not a look-up.
+        base: `"yolov8"` or `"yolo11"`.
+        scale: One of n, s, m, l, x.
+        grafts: The attention blocks, empty for a plain control.
+        num_classes: Width of the class logits.
+        class_names: One name a class, or `None` for the numbers.
+        class_width: Hidden channels of the class branch where they differ from what `num_classes` gives in
+            Ultralytics (a checkpoint trained on more classes keeps its wider branch).
+        imgsz: Training resolution, pixels of the longer side.
+    """
+
+    name: str
+    base: str
+    scale: str
+    grafts: tuple[GraftConfig, ...] = ()
+    num_classes: int = 80
+    class_names: tuple[str, ...] | None = None
+    class_width: int | None = None
+    imgsz: int = 640
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ConfigError(f"model name must be a string, found {self.name!r}.")
+        if self.base not in BASES:
+            raise ConfigError(f"base must be one of {', '.join(BASES)}, found {self.base!r}.")
+        if self.scale not in SCALES:
+            raise ConfigError(f"scale must be one of {', '.join(SCALES)}, found {self.scale!r}.")
+        for key, low, high in (("num_classes", 1, 100_000), ("imgsz", 32, 16_384)):
+            value = getattr(self, key)
+            if type(value) is not int or not low <= value <= high:
+                raise ConfigError(f"{key} must be an integer between {low} and {high}, found {value!r}.")
+        if self.class_width is not None and (type(self.class_width) is not int or not 1 <= self.class_width <= 4096):
+            raise ConfigError(f"class_width must be null or a positive integer, found {self.class_width!r}.")
+        positions = [graft.position for graft in self.grafts]
+        if len(set(positions)) != len(positions):
+            raise ConfigError(f"two grafts share a position: {positions}.")
+        if self.class_names is not None and len(self.class_names) != self.num_classes:
+            raise ConfigError(f"{len(self.class_names)} class names for num_classes={self.num_classes}.")
+
+    @property
+    def base_name(self) -> str:
+        """The plain model underneath, e.g. `"yolov8n"`."""
+        return self.base + self.scale
+
+    def with_classes(self, num_classes: int, class_names: tuple[str, ...] | None = None) -> ModelConfig:
+        """The same architecture with another class head."""
+        return replace(self, num_classes=num_classes, class_names=class_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the inverse of `from_dict`."""
+        data = asdict(replace(self, grafts=()))
+        data["grafts"] = [graft.to_dict() for graft in self.grafts]
+        data["class_names"] = None if self.class_names is None else list(self.class_names)
+        return {"schema": SCHEMA, **data}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> ModelConfig:
+        """Read what `to_dict` wrote.
+
+        Args:
+            data: Parsed JSON, of any type: it is not trusted.
+
+        Raises:
+            ConfigError: The schema, a key or a value is not what this version knows.
+        """
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"a model config is a JSON object, found {type(data).__name__}.")
+        if data.get("schema") != SCHEMA:
+            raise ConfigError(f"config schema {data.get('schema')!r} is not {SCHEMA}; update yolo-attention-zoo.")
+        keywords = _keywords({key: value for key, value in data.items() if key != "schema"}, cls, "model config")
+        grafts = keywords.get("grafts", ())
+        if not isinstance(grafts, list | tuple):
+            raise ConfigError(f"grafts must be a list, found {type(grafts).__name__}.")
+        keywords["grafts"] = tuple(GraftConfig.from_dict(graft) for graft in grafts)
+        names = keywords.get("class_names")
+        if names is not None:
+            if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+                raise ConfigError("class_names must be null or a list of strings.")
+            keywords["class_names"] = tuple(names)
+        return cls(**keywords)
+
+
+def _keywords(data: Any, cls: type, what: str) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"a {what} is a JSON object, found {type(data).__name__}.")
+    known = cls.__dataclass_fields__  # type: ignore[attr-defined]
+    unknown = sorted(str(key) for key in data if key not in known)
+    if unknown:
+        raise ConfigError(f"unknown {what} keys {unknown}; known are {sorted(known)}.")
+    required = {"position", "block", "name", "base", "scale"} & set(known)
+    missing = sorted(required - set(data))
+    if missing:
+        raise ConfigError(f"{what} lacks {missing}.")
+    return dict(data)
+
+
+def _option(key: Any, value: Any) -> Option:
+    if not isinstance(key, str):
+        raise ConfigError(f"graft option names are strings, found {key!r}.")
+    if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+        return tuple(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(f"graft option {key}={value!r} is not a number, string, boolean or list of integers.")

@@ -1,0 +1,201 @@
+"""A stock Ultralytics detector that carries grafts without moving a single stock tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from ultralytics.nn.modules import Detect
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+
+from zoo.config import STEM, GraftConfig, ModelConfig
+from zoo.errors import ChannelError, ConfigError
+from zoo.layers import BLOCKS, Graft
+
+REFUSE_STOCK = "this checkpoint carries attention grafts that stock Ultralytics would drop; train it with zoo.YOLO"
+
+
+class GraftedDetectionModel(DetectionModel):
+    """Ultralytics' `DetectionModel` with attention grafts held beside it.
+
+    The stock layers keep their indices and their state-dict keys (`model.*`); the grafts are `grafts.<position>.*`.
+    Ultralytics rebuilds a model from its `yaml` when it trains, resumes or spawns workers, so the plan of the grafts
+    lives there. A first backbone row that no stock parser knows makes a rebuild by stock Ultralytics fail with a
+    message instead of silently dropping the grafts.
+
+    Args:
+        cfg: What `to_yaml` returned, a `yaml` of such a model, or a stock Ultralytics model dictionary.
+        ch: Channels of the image.
+        nc: Number of classes, overriding `cfg`'s.
+        verbose: Print the layer table.
+
+    Shape:
+        `(B, ch, H, W)` with H, W multiples of the largest stride to what the stock detector returns.
+
+    Raises:
+        ConfigError: A graft names an unknown block, position or option.
+        ChannelError: A block cannot take the channels found at its position.
+    """
+
+    def __init__(self, cfg: dict[str, Any], ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
+        cfg = deepcopy(cfg)
+        plan = [GraftConfig.from_dict(graft) for graft in cfg.pop("grafts", ())]
+        num_classes = nc or cfg["nc"]
+        class_width = cfg.get("class_width")
+        cfg["nc"] = class_width or num_classes
+        cfg["backbone"] = [row for row in cfg["backbone"] if row[2] != REFUSE_STOCK]
+        super().__init__(cfg, ch=ch, verbose=verbose)
+        if class_width:
+            self.reset_classes(num_classes)
+        channels = self._channels([graft.position for graft in plan], ch)
+        self.grafts = nn.ModuleDict()
+        for graft, dim in zip(plan, channels, strict=True):
+            self.grafts[str(graft.position)] = Graft(_build_block(graft, dim), dim)
+        self.yaml["grafts"] = [graft.to_dict() for graft in plan]
+        if plan:
+            self.yaml["backbone"].insert(0, [-1, 1, REFUSE_STOCK, []])
+
+    @property
+    def config(self) -> ModelConfig:
+        """The configuration that rebuilds this architecture; class names are included unless they are numbers."""
+        placeholder = {i: str(i) for i in range(len(self.names))}
+        return ModelConfig(
+            name=self.yaml["name"],
+            base=self.yaml["base"],
+            scale=self.yaml["scale"],
+            grafts=tuple(GraftConfig.from_dict(graft) for graft in self.yaml["grafts"]),
+            num_classes=self.yaml["nc"],
+            class_names=None if self.names == placeholder else tuple(str(name) for name in self.names.values()),
+            class_width=self.yaml.get("class_width"),
+            imgsz=self.yaml["imgsz"],
+        )
+
+    def reset_classes(self, num_classes: int, class_names: Sequence[str] | None = None) -> list[str]:
+        """Give the head fresh class logits, keeping every other tensor.
+
+        Args:
+            num_classes: New number of classes.
+            class_names: One name a class; numbers when omitted.
+
+        Returns:
+            State-dict keys of the tensors that were re-initialised.
+        """
+        head: Detect = self.model[-1]
+        fresh = []
+        for level, branch in enumerate(head.cv3):
+            old = branch[-1]
+            new = nn.Conv2d(old.in_channels, num_classes, 1).to(old.weight)
+            nn.init.constant_(new.bias, _class_prior(num_classes, float(head.stride[level])))
+            branch[-1] = new.train(old.training)
+            fresh += [f"model.{head.i}.cv3.{level}.{len(branch) - 1}.{name}" for name in ("weight", "bias")]
+        head.nc, head.no = num_classes, num_classes + 4 * head.reg_max
+        self.nc = self.yaml["nc"] = num_classes
+        self.names = dict(enumerate(class_names)) if class_names else {i: str(i) for i in range(num_classes)}
+        self._note_class_width()
+        self.criterion = None
+        return fresh
+
+    def load(self, weights: dict[str, Any] | nn.Module, verbose: bool = True) -> None:
+        """Take over matching tensors as Ultralytics does when it trains, and keep `yaml` true to the head it leaves."""
+        super().load(weights, verbose)
+        self._note_class_width()
+
+    def _note_class_width(self) -> None:
+        self.yaml["class_width"] = self.model[-1].cv3[0][-1].in_channels
+
+    def _channels(self, positions: list[int | str], ch: int) -> list[int]:
+        """Channels of the map at each position, found by one small forward pass."""
+        shapes: dict[int | str, int] = {STEM: ch}
+        hooks = []
+        for position in positions:
+            if isinstance(position, int):
+                if position >= len(self.model) - 1:
+                    raise ConfigError(f"graft position {position} is not a layer before Detect ({len(self.model) - 1}).")
+
+                def record(_: nn.Module, __: Any, output: Tensor, position: int = position) -> None:
+                    shapes[position] = output.shape[1]
+
+                hooks.append(self.model[position].register_forward_hook(record))
+        if hooks:
+            training = self.training
+            with torch.no_grad():
+                self.eval()(torch.zeros(1, ch, 64, 64, device=next(self.parameters()).device))
+            self.train(training)
+            for hook in hooks:
+                hook.remove()
+        return [shapes[position] for position in positions]
+
+    def _predict_once(self, x: Tensor, profile: bool = False, embed: list[int] | None = None) -> Any:
+        """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
+        grafts = getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
+        if STEM in grafts:
+            x = grafts[STEM](x)
+        outputs: list[Tensor | None] = []
+        times: list[float] = []
+        pooled = []
+        for layer in self.model:
+            if isinstance(layer.f, int):
+                x = x if layer.f == -1 else outputs[layer.f]
+            else:
+                x = [x if index == -1 else outputs[index] for index in layer.f]
+            if profile:
+                self._profile_one_layer(layer, x, times)
+            x = layer(x)
+            if str(layer.i) in grafts:
+                x = grafts[str(layer.i)](x)
+            outputs.append(x if layer.i in self.save else None)
+            if embed and layer.i in embed:
+                pooled.append(x.mean((2, 3)))
+                if layer.i == max(embed):
+                    return torch.unbind(torch.cat(pooled, 1))
+        return x
+
+
+def to_yaml(config: ModelConfig) -> dict[str, Any]:
+    """The model dictionary that Ultralytics passes around, with the zoo's own keys added."""
+    return {
+        **yaml_model_load(f"{config.base_name}.yaml"),
+        "name": config.name,
+        "base": config.base,
+        "nc": config.num_classes,
+        "class_width": config.class_width,
+        "imgsz": config.imgsz,
+        "grafts": [graft.to_dict() for graft in config.grafts],
+    }
+
+
+def build(config: ModelConfig) -> GraftedDetectionModel:
+    """A freshly initialised model.
+
+    The stock part draws from torch's generator before the grafts do, so under one seed a grafted model and its plain
+    base start from the same stock weights.
+
+    Raises:
+        ConfigError: A graft names an unknown block, position or option.
+        ChannelError: A block cannot take the channels found at its position.
+    """
+    model = GraftedDetectionModel(to_yaml(config), verbose=False)
+    model.task = "detect"
+    if config.class_names is not None:
+        model.names = dict(enumerate(config.class_names))
+    return model.eval()
+
+
+def _class_prior(num_classes: int, stride: float) -> float:
+    """Logit at which a fresh class head expects five objects in the cells of a 640 px image, shared by the classes."""
+    return math.log(5 / num_classes / (640 / stride) ** 2)
+
+
+def _build_block(graft: GraftConfig, dim: int) -> nn.Module:
+    if graft.block not in BLOCKS:
+        raise ConfigError(f"no attention block is called {graft.block!r}; known are {', '.join(BLOCKS)}.")
+    try:
+        return BLOCKS[graft.block](dim, **graft.options)
+    except ChannelError as error:
+        raise ChannelError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
