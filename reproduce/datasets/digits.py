@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from reproduce.datasets import staged, write_labels, write_yaml
+from reproduce.datasets import Box, Sample, staged, write_split, write_yaml
 
 Array = NDArray[np.float64]
 
@@ -48,15 +49,16 @@ class Scene:
 
     image: NDArray[np.uint8]
     """RGB, shape ``(H, W, 3)``."""
-    labels: list[tuple[int, float, float, float, float]]
-    """Rows ``(digit, x, y, w, h)``: centre and size as fractions of the image."""
+    boxes: list[Box]
 
 
 @cache
 def digit_pool(split: str) -> dict[int, Array]:
     """The 8x8 digit images of a split by class, each of shape ``(N, 8, 8)`` with values in [0, 1]."""
     digits = load_digits()
-    start = sum(share for name, share in SHARE_OF_DIGITS.items() if list(SPLITS).index(name) < list(SPLITS).index(split))
+    start = sum(
+        share for name, share in SHARE_OF_DIGITS.items() if list(SPLITS).index(name) < list(SPLITS).index(split)
+    )
     pool = {}
     for label in range(10):
         images = digits.images[digits.target == label] / 16.0
@@ -113,7 +115,7 @@ def _pen_strokes(rng: np.random.Generator, glyph: Array, size: float) -> Array:
     extent = int(np.ceil(size * 1.7))
     offset = np.array([5.5, 5.5]) - pixels_to_grid @ np.full(2, (extent - 1) / 2)
     ink = ndimage.affine_transform(np.pad(glyph, 2), pixels_to_grid, offset, (extent, extent), order=3)
-    threshold, softness = rng.uniform(0.3, 0.55), rng.uniform(0.15, 0.55)
+    threshold, softness = rng.uniform(0.35, 0.6), rng.uniform(0.15, 0.45)
     return ((ink - threshold) / softness + 0.5).clip(0, 1)
 
 
@@ -144,8 +146,8 @@ def compose(split: str, index: int, shape: tuple[int, int] | None = None) -> Sce
     pool = digit_pool(split)
     wanted = [*rng.integers(0, 10, size=rng.integers(3, 9)).tolist(), *([None] * int(rng.integers(0, 5)))]
 
-    boxes: list[tuple[int, int, int, int]] = []
-    labels = []
+    taken: list[tuple[int, int, int, int]] = []
+    boxes = []
     for label in wanted:
         if label is None:
             glyph = _symbol(SYMBOLS[list(SYMBOLS)[rng.integers(len(SYMBOLS))]])
@@ -159,19 +161,19 @@ def compose(split: str, index: int, shape: tuple[int, int] | None = None) -> Sce
         for _ in range(20):
             y, x = int(rng.integers(0, height - h + 1)), int(rng.integers(0, width - w + 1))
             box = (y, x, y + h, x + w)
-            if all(_covered(box, other) <= MAX_COVERED for other in boxes):
+            if all(_covered(box, other) <= MAX_COVERED for other in taken):
                 break
         else:
             continue
-        boxes.append(box)
+        taken.append(box)
         paper = canvas[y : y + h, x : x + w]
         level, contrast = float(paper.mean()), rng.uniform(0.25, 0.7)
         darker = level > 0.65 or (level > 0.35 and rng.random() < 0.5)
         ink = level + (-contrast if darker else contrast) + rng.uniform(-0.08, 0.08, size=3)
         paper += opacity[..., None] * (ink - paper)
         if label is not None:
-            labels.append((label, (x + w / 2) / width, (y + h / 2) / height, w / width, h / height))
-    return Scene((canvas.clip(0, 1) * 255).round().astype(np.uint8), labels)
+            boxes.append(Box(label, x, y, w, h))
+    return Scene((canvas.clip(0, 1) * 255).round().astype(np.uint8), boxes)
 
 
 def render(path: Path, index: int = 0, split: str = "test", shape: tuple[int, int] | None = None) -> Scene:
@@ -191,17 +193,20 @@ def prepare(target: Path, splits: dict[str, int] | None = None) -> Path:
     splits = splits or SPLITS
     if not (target / "data.yaml").is_file():
         digest = hashlib.sha256()
+
+        def samples(folder: Path, split: str, count: int) -> Iterator[Sample]:
+            folder.mkdir(parents=True)
+            for index in range(count):
+                scene = compose(split, index)
+                path = folder / f"{index:05d}.png"
+                Image.fromarray(scene.image).save(path, compress_level=1)
+                digest.update(scene.image.tobytes() + repr(scene.boxes).encode())
+                yield Sample(path, scene.image.shape[1], scene.image.shape[0], scene.boxes)
+
         with staged(target) as root:
             for split, count in splits.items():
-                (root / "images" / split).mkdir(parents=True)
-                for index in range(count):
-                    scene = compose(split, index)
-                    name = f"{index:05d}"
-                    labels = root / "labels" / split / f"{name}.txt"
-                    Image.fromarray(scene.image).save(root / "images" / split / f"{name}.png", compress_level=1)
-                    write_labels(labels, scene.labels)
-                    digest.update(np.ascontiguousarray(scene.image).tobytes() + labels.read_bytes())
-            write_yaml(root, NAMES, list(splits), sha256=digest.hexdigest())
+                write_split(root, split, NAMES, samples(root / "images" / split, split, count))
+            write_yaml(root, NAMES, splits, sha256=digest.hexdigest())
     return target / "data.yaml"
 
 
