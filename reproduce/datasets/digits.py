@@ -26,7 +26,8 @@ Array = NDArray[np.float64]
 NAMES = [str(digit) for digit in range(10)]
 SPLITS = {"train": 2000, "val": 300, "test": 300}
 SHAPES = [(192, 192)] * 6 + [(144, 192), (192, 144)]
-SHARE_OF_DIGITS = {"train": 0.7, "val": 0.15, "test": 0.15}
+DIGITS_OF_SPLIT = {"train": (0.0, 0.7), "val": (0.7, 0.85), "test": (0.85, 1.0)}
+"""Part of the digit images of each class that a split draws from."""
 MAX_COVERED = 0.15
 """Largest part of the smaller of two boxes that the other may cover."""
 
@@ -56,15 +57,12 @@ class Scene:
 def digit_pool(split: str) -> dict[int, Array]:
     """The 8x8 digit images of a split by class, each of shape ``(N, 8, 8)`` with values in [0, 1]."""
     digits = load_digits()
-    start = sum(
-        share for name, share in SHARE_OF_DIGITS.items() if list(SPLITS).index(name) < list(SPLITS).index(split)
-    )
     pool = {}
     for label in range(10):
         images = digits.images[digits.target == label] / 16.0
         images = images[np.random.default_rng(label).permutation(len(images))]
-        bounds = [round(edge * len(images)) for edge in (start, start + SHARE_OF_DIGITS[split])]
-        pool[label] = images[slice(*bounds)]
+        first, last = (round(edge * len(images)) for edge in DIGITS_OF_SPLIT[split])
+        pool[label] = images[first:last]
     return pool
 
 
@@ -195,7 +193,7 @@ def prepare(target: Path, splits: dict[str, int] | None = None) -> Path:
         digest = hashlib.sha256()
 
         def samples(folder: Path, split: str, count: int) -> Iterator[Sample]:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             for index in range(count):
                 scene = compose(split, index)
                 path = folder / f"{index:05d}.png"
