@@ -7,8 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from zoo.layers.a2 import DoubleAttention
 from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention
+from zoo.layers.hat import (
+    HybridAttentionBlock,
+    HybridAttentionBody,
+    OverlappingCrossAttention,
+    ResidualHybridGroup,
+)
 from zoo.layers.upstream import convert
 
 Hyper = dict[str, Any]
@@ -63,7 +70,100 @@ def halotimm(hyper: Hyper, params: Params) -> nn.Module:
     )
 
 
-MECHANISMS: dict[str, Callable[[Hyper, Params], nn.Module]] = {"dat": dat, "halo": halo, "halotimm": halotimm}
+class Tokens(nn.Module):
+    """A block on maps, `(B, C, H, W)`, behind the official interface on tokens, `(B, H * W, C)`."""
+
+    def __init__(self, block: nn.Module, hyper: Hyper) -> None:
+        super().__init__()
+        self.block = block
+        self.size = (hyper["H"], hyper["W"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x.mT.unflatten(2, self.size)).flatten(2).mT
+
+
+def hat_branches(hyper: Hyper, dim: int) -> dict[str, Any]:
+    """What the hybrid blocks of HAT have in common."""
+    return {
+        "compress_ratio": hyper["compress_ratio"],
+        "squeeze_channels": dim // hyper["squeeze_factor"],
+        "conv_scale": hyper["conv_scale"],
+        "mlp_ratio": hyper["mlp_ratio"],
+    }
+
+
+def hat_hab(hyper: Hyper, params: Params) -> nn.Module:
+    """`HAB` of XPixelGroup/HAT, which shrinks its window to the map and then does not shift it."""
+    dim, heads, window, shift = (hyper[key] for key in ("dim", "num_heads", "window_size", "shift_size"))
+    smallest = min(hyper["H"], hyper["W"])
+    if smallest <= window:
+        window, shift = smallest, 0
+    return Tokens(HybridAttentionBlock(dim, heads, window, shift_size=shift, **hat_branches(hyper, dim)), hyper)
+
+
+def hat_ocab(hyper: Hyper, params: Params) -> nn.Module:
+    """`OCAB` of XPixelGroup/HAT."""
+    block = OverlappingCrossAttention(
+        hyper["dim"],
+        hyper["num_heads"],
+        hyper["window_size"],
+        overlap_ratio=hyper["overlap_ratio"],
+        mlp_ratio=hyper["mlp_ratio"],
+        mask_border=False,
+    )
+    return Tokens(block, hyper)
+
+
+def hat_rhag(hyper: Hyper, params: Params) -> nn.Module:
+    """`RHAG` of XPixelGroup/HAT."""
+    block = ResidualHybridGroup(
+        hyper["dim"],
+        hyper["depth"],
+        hyper["num_heads"],
+        hyper["window_size"],
+        overlap_ratio=hyper["overlap_ratio"],
+        mask_border=False,
+        **hat_branches(hyper, hyper["dim"]),
+    )
+    return Tokens(block, hyper)
+
+
+def hat_body(hyper: Hyper, params: Params) -> nn.Module:
+    """`HAT` of XPixelGroup/HAT between its input and its upsampler."""
+    return HybridAttentionBody(
+        hyper["in_chans"],
+        hyper["embed_dim"],
+        hyper["depths"],
+        hyper["num_heads"],
+        hyper["window_size"],
+        padding="reflect",
+        overlap_ratio=hyper["overlap_ratio"],
+        mask_border=False,
+        **hat_branches(hyper, hyper["embed_dim"]),
+    )
+
+
+def a2(hyper: Hyper, params: Params) -> nn.Module:
+    """`DoubleAttentionLayer` of nguyenvo09/Double-Attention-Network."""
+    return DoubleAttention(
+        hyper["in_channels"],
+        c_m=hyper["c_m"],
+        c_n=hyper["c_n"],
+        reconstruct=hyper["reconstruct"],
+        gather_bias="convB.bias" in params,
+    )
+
+
+MECHANISMS: dict[str, Callable[[Hyper, Params], nn.Module]] = {
+    "a2": a2,
+    "dat": dat,
+    "halo": halo,
+    "halotimm": halotimm,
+    "hat_body": hat_body,
+    "hat_hab": hat_hab,
+    "hat_ocab": hat_ocab,
+    "hat_rhag": hat_rhag,
+}
 
 
 def build(mechanism: str, meta: dict[str, Any], params: Params) -> nn.Module:

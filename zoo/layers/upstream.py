@@ -13,8 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import StateDictError
+from zoo.layers.a2 import DoubleAttention
 from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention
+from zoo.layers.hat import (
+    HybridAttentionBlock,
+    HybridAttentionBody,
+    OverlappingCrossAttention,
+    ResidualHybridGroup,
+)
 
 State = Mapping[str, Tensor]
 
@@ -54,9 +61,38 @@ def _halo(block: HaloAttention, state: State) -> dict[str, Tensor]:
     return converted
 
 
+def _hat(block: nn.Module, state: State) -> dict[str, Tensor]:
+    """From `HAB`, `OCAB`, `RHAG` or `HAT` of XPixelGroup/HAT; what lies around the body of `HAT` is left out.
+
+    The official table of `OCAB` is the natural one (rows in order of the offsets), rotated.
+    """
+    wanted = block.state_dict()
+    renamed = {}
+    for name, tensor in state.items():
+        name = name.replace("residual_group.", "").replace("patch_embed.norm.", "norm_first.")
+        if name not in wanted:
+            continue
+        owner = block.get_submodule(name.rpartition(".")[0])
+        if isinstance(owner, OverlappingCrossAttention) and name.endswith("relative_position_bias_table"):
+            overlap = 2 * owner.margin
+            tensor = tensor.roll((overlap + owner.window_size - 2) * (overlap + 2 * owner.window_size), 0)
+        renamed[name] = tensor
+    return renamed
+
+
+def _a2(block: DoubleAttention, state: State) -> dict[str, Tensor]:
+    """From `DoubleAttentionLayer` of nguyenvo09/Double-Attention-Network."""
+    return {name: tensor for name, tensor in state.items() if name != "convB.bias" or block.convB.bias is not None}
+
+
 CONVERTERS: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
     DeformableAttention: _dattn,
     HaloAttention: _halo,
+    HybridAttentionBlock: _hat,
+    OverlappingCrossAttention: _hat,
+    ResidualHybridGroup: _hat,
+    HybridAttentionBody: _hat,
+    DoubleAttention: _a2,
 }
 
 

@@ -1,0 +1,63 @@
+"""Double attention of A2-Nets (Chen et al. 2018, arXiv 1810.11579)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from zoo.errors import ChannelError
+
+
+class DoubleAttention(nn.Module):
+    """Gather the image into `c_n` global descriptors, then give every pixel its own mixture of them.
+
+    With `A` (features), `B` (gathering logits) and `V` (distribution logits) three 1x1 convolutions of the input over
+    `N = H * W` pixels (section 3 of the paper), the output is `conv_reconstruct(Z)`, or `Z` without `reconstruct`:
+
+        Z = A softmax_N(B)^T softmax_{c_n}(V)          (c_m, N)
+
+    Both softmaxes sum to one, so the convolutions before the gathering and after the distribution act, biases
+    included, on the `c_n` descriptors instead of the `N` pixels: neither `A` nor `Z` is formed at full resolution.
+    The paper's residual is left to the caller.
+
+    Args:
+        dim: Channels of the input.
+        c_m: Channels of a descriptor, default `dim // 2`.
+        c_n: Number of descriptors, default `dim // 2`.
+        reconstruct: Project back to `dim` channels.
+        gather_bias: Give `B` a bias. It cancels in the softmax over pixels; only for weights that have one.
+
+    Shape:
+        `(B, dim, H, W)` to `(B, dim, H, W)`, or to `(B, c_m, H, W)` without `reconstruct`.
+
+    Raises:
+        ChannelError: `c_m < 1`, or `c_n < 2`: with a single descriptor the output is constant over the image.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        c_m: int | None = None,
+        c_n: int | None = None,
+        reconstruct: bool = True,
+        gather_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        c_m = dim // 2 if c_m is None else c_m
+        c_n = dim // 2 if c_n is None else c_n
+        if c_m < 1 or c_n < 2:
+            raise ChannelError(
+                f"double attention on {dim} channels got c_m={c_m}, c_n={c_n}, but needs c_m >= 1 and c_n >= 2 "
+                "(one descriptor alone makes the output constant over the image): pass larger values"
+            )
+        self.convA = nn.Conv2d(dim, c_m, 1)
+        self.convB = nn.Conv2d(dim, c_n, 1, bias=gather_bias)
+        self.convV = nn.Conv2d(dim, c_n, 1)
+        self.conv_reconstruct = nn.Conv2d(c_m, dim, 1) if reconstruct else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        gather = self.convB(x).flatten(2).softmax(-1)
+        distribute = self.convV(x).flatten(2).softmax(1)
+        gathered = x.flatten(2) @ gather.mT
+        descriptors = self.conv_reconstruct(self.convA(gathered.unsqueeze(-1))).squeeze(-1)
+        return (descriptors @ distribute).unflatten(2, x.shape[2:]).to(x.dtype)
