@@ -1,0 +1,222 @@
+"""The one list of trained weights: `weights_manifest.json`. Nothing here imports torch.
+
+An entry exists only if its file exists and was trained by its recipe. The file is data from elsewhere (a pull request,
+a fork), so every field is validated before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any
+
+from zoo import assets
+from zoo.errors import ManifestError
+from zoo.files import read_json, write_text
+
+SCHEMA = 1
+
+_NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_HF_SOURCE = re.compile(r"hf:[\w.-]{1,96}/[\w.-]{1,96}@[0-9a-f]{40}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One set of trained weights.
+
+    Attributes:
+        sha256: Of the safetensors file, hexadecimal.
+        bytes: Size of that file.
+        sources: Where it can be had, tried in order: `"repo:weights/<file>.safetensors"`, relative to a checkout or
+            the installed package, or `"hf:<org>/<repo>@<commit>"`, the `model.safetensors` there.
+        num_classes: Width of the class logits.
+        class_names: One name a class.
+        imgsz: Training resolution, pixels of the longer side.
+        dataset: Name of the training data, e.g. `"BCCD"`.
+        license: SPDX identifier of the weights' licence.
+        metrics: Per split, the metrics of this very file, e.g. `{"val": {"mAP50": 0.9, "mAP50-95": 0.6}}`.
+        recipe: The command that trained it.
+        commit: Commit of this repository that it was trained with.
+        versions: Of the libraries it was trained with.
+        known_answer: Output of the model for a fixed input, see `zoo.verify.known_answer`.
+    """
+
+    sha256: str
+    bytes: int
+    sources: tuple[str, ...]
+    num_classes: int
+    class_names: tuple[str, ...]
+    imgsz: int
+    dataset: str
+    license: str
+    metrics: Mapping[str, Mapping[str, float]]
+    recipe: str
+    commit: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    known_answer: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check(isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256), "sha256", "64 hex digits", self.sha256)
+        for key, high in (("bytes", 1 << 40), ("num_classes", 100_000), ("imgsz", 16_384)):
+            value = getattr(self, key)
+            _check(type(value) is int and 0 < value <= high, key, f"an integer from 1 to {high}", value)
+        for key in ("dataset", "license", "recipe", "commit"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value and value.isprintable(), key, "one line of text", value)
+        object.__setattr__(self, "class_names", _strings("class_names", self.class_names))
+        _check(len(self.class_names) == self.num_classes, "class_names", f"{self.num_classes} names", self.class_names)
+        object.__setattr__(self, "sources", _strings("sources", self.sources))
+        _check(bool(self.sources), "sources", "at least one source", self.sources)
+        for source in self.sources:
+            _check(_HF_SOURCE.fullmatch(source) or _is_repo_source(source), "sources", _SOURCE_FORMS, source)
+        _check(isinstance(self.metrics, Mapping), "metrics", "an object of splits", self.metrics)
+        metrics = {split: _numbers(f"metrics of {split!r}", values) for split, values in self.metrics.items()}
+        object.__setattr__(self, "metrics", MappingProxyType(metrics))
+        is_versions = isinstance(self.versions, Mapping) and all(
+            isinstance(text, str) for pair in self.versions.items() for text in pair
+        )
+        _check(is_versions, "versions", "an object of strings", self.versions)
+        object.__setattr__(self, "versions", MappingProxyType(dict(self.versions)))
+        is_answer = isinstance(self.known_answer, list | tuple) and all(_is_number(v) for v in self.known_answer)
+        _check(is_answer, "known_answer", "a list of finite numbers", self.known_answer)
+        object.__setattr__(self, "known_answer", tuple(self.known_answer))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the inverse of `from_dict`."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Entry:
+        """Read what `to_dict` wrote.
+
+        Args:
+            data: Parsed JSON, of any type: it is not trusted.
+
+        Raises:
+            ManifestError: A key is missing or unknown, or a value is not what the field allows.
+        """
+        if not isinstance(data, Mapping):
+            raise ManifestError(f"a manifest entry is a JSON object, found {type(data).__name__}.")
+        known = {item.name for item in fields(cls)}
+        wrong = {"unknown": set(data) - known, "missing": known - {"versions", "known_answer"} - set(data)}
+        if found := "; ".join(f"{what} {sorted(keys)}" for what, keys in wrong.items() if keys):
+            raise ManifestError(f"manifest entry keys do not fit the schema: {found}.")
+        return cls(**data)
+
+
+def path() -> Path:
+    """The manifest file of this checkout or installation."""
+    return assets.root() / "weights_manifest.json"
+
+
+def entries(file: Path | None = None) -> dict[str, Entry]:
+    """Every set of weights by its `<architecture>.<tag>`, in the manifest's order.
+
+    Args:
+        file: Another manifest than this checkout's or installation's.
+
+    Raises:
+        ManifestError: The file is malformed; the message names the entry.
+    """
+    file = file or path()
+    data = read_json(file, ManifestError)
+    if not isinstance(data, dict) or set(data) != {"schema", "weights"} or not isinstance(data["weights"], dict):
+        raise ManifestError(f'{file} is not of the form {{"schema": {SCHEMA}, "weights": {{...}}}}.')
+    if type(data["schema"]) is not int or data["schema"] != SCHEMA:
+        raise ManifestError(f"{file} has schema {data['schema']!r}, not {SCHEMA}; update yolo-attention-zoo.")
+    found = {}
+    for name, fields_ in data["weights"].items():
+        _check_name(name)
+        try:
+            found[name] = Entry.from_dict(fields_)
+        except ManifestError as error:
+            raise ManifestError(f"{file}, entry {name!r}: {error}") from error
+    return found
+
+
+def tags(architecture: str) -> tuple[str, ...]:
+    """Tags of an architecture that has weights, its default first; empty when it has none."""
+    split = (name.split(".", 1) for name in entries())
+    return tuple(tag for owner, tag in split if owner == architecture)
+
+
+def add(name: str, entry: Entry, file: Path | None = None) -> None:
+    """Add an entry, or replace the one of the same name where it stands.
+
+    Safe with several processes; the manifest is never seen half-written.
+
+    Raises:
+        ManifestError: The name is not `<architecture>.<tag>`, or the file is malformed.
+    """
+    from filelock import FileLock
+
+    _check_name(name)
+    file = file or path()
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        weights = {**(entries(file) if file.exists() else {}), name: entry}
+        data = {"schema": SCHEMA, "weights": {key: value.to_dict() for key, value in weights.items()}}
+        write_text(file, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def add_source(name: str, source: str) -> None:
+    """Append a source to an entry that lacks it.
+
+    Raises:
+        ManifestError: There is no such entry, or the source is of no known form.
+    """
+    entry = entries().get(name)
+    if entry is None:
+        raise ManifestError(f"the manifest has no entry {name!r}.")
+    if source not in entry.sources:
+        add(name, replace(entry, sources=(*entry.sources, source)))
+
+
+_SOURCE_FORMS = "'repo:weights/<file>.safetensors' or 'hf:<org>/<repo>@<40 hex digits>'"
+
+
+def _is_repo_source(source: str) -> bool:
+    file = PurePosixPath(source.removeprefix("repo:"))
+    return (
+        source == f"repo:weights/{file.name}"
+        and file.suffix == ".safetensors"
+        and source.isprintable()
+        and not set(source.removeprefix("repo:")) & set('\\:*?"<>|')
+    )
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ManifestError(f"weights are named '<architecture>.<tag>' in lower case, found {name!r}.")
+
+
+def _check(holds: Any, key: str, expected: str, found: Any) -> None:
+    if not holds:
+        raise ManifestError(f"{key} must be {expected}, found {found!r:.200}.")
+
+
+def _strings(key: str, values: Any) -> tuple[str, ...]:
+    is_strings = isinstance(values, list | tuple) and all(isinstance(value, str) for value in values)
+    _check(is_strings, key, "a list of strings", values)
+    return tuple(values)
+
+
+def _numbers(key: str, values: Any) -> Mapping[str, float]:
+    is_numbers = isinstance(values, Mapping) and all(_is_number(value) for value in values.values())
+    _check(is_numbers, key, "an object of finite numbers", values)
+    return MappingProxyType(dict(values))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e30 and math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
