@@ -146,17 +146,18 @@ def tags(architecture: str) -> tuple[str, ...]:
     return tuple(tag for owner, tag in split if owner == architecture)
 
 
-def add(name: str, entry: Entry, file: Path | None = None) -> None:
+def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -> None:
     """Add an entry, or replace the one of the same name where it stands.
 
     Safe with several processes; the manifest is never seen half-written.
 
     Raises:
-        ManifestError: The name is not `<architecture>.<tag>`, or the file is malformed.
+        ManifestError: The name is not `<architecture>.<tag>`, or the entry or the file is malformed.
     """
     from filelock import FileLock
 
     _check_name(name)
+    entry = entry if isinstance(entry, Entry) else Entry.from_dict(entry)
     file = file or path()
     with FileLock(file.with_name(f".{file.name}.lock")):
         weights = {**(entries(file) if file.exists() else {}), name: entry}
