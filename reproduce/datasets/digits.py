@@ -1,15 +1,13 @@
 """A detection data set composed from the 1,797 handwritten digits that ship inside scikit-learn.
 
 Every scene is a function of its split and index alone. Splits use disjoint digit images. All arithmetic is float64
-NumPy/SciPy, so machines agree on the pixels; the digest in ``data.yaml`` is over pixels and labels, not PNG bytes.
+NumPy/SciPy, so machines agree on the pixels.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from PIL import Image
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from reproduce.datasets import Box, Sample, staged, write_split, write_yaml
+from reproduce.datasets.layout import Box, Sample
 
 Array = NDArray[np.float64]
 
@@ -42,15 +40,6 @@ SYMBOLS = {
     "E": [(0, 1, 7, 1), (0, 1, 0, 6), (3.5, 1, 3.5, 5), (7, 1, 7, 6)],
 }
 """Distractors that are no digits, as segments ``(row, column, row, column)`` on the 8x8 grid of the digit images."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One picture with its objects."""
-
-    image: NDArray[np.uint8]
-    """RGB, shape ``(H, W, 3)``."""
-    boxes: list[Box]
 
 
 @cache
@@ -130,7 +119,7 @@ def _covered(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> floa
     return max(height, 0) * max(width, 0) / smaller
 
 
-def compose(split: str, index: int, shape: tuple[int, int] | None = None) -> Scene:
+def compose(split: str, index: int, shape: tuple[int, int] | None = None) -> Sample:
     """Compose scene ``index`` of a split: 3 to 8 digits and up to 4 distractors on a cluttered background.
 
     Args:
@@ -171,41 +160,21 @@ def compose(split: str, index: int, shape: tuple[int, int] | None = None) -> Sce
         paper += opacity[..., None] * (ink - paper)
         if label is not None:
             boxes.append(Box(label, x, y, w, h))
-    return Scene((canvas.clip(0, 1) * 255).round().astype(np.uint8), boxes)
+    pixels = (canvas.clip(0, 1) * 255).round().astype(np.uint8)
+    return Sample(Path(f"{index:05d}.png"), width, height, boxes, pixels)
 
 
-def render(path: Path, index: int = 0, split: str = "test", shape: tuple[int, int] | None = None) -> Scene:
+def render(path: Path, index: int = 0, split: str = "test", shape: tuple[int, int] | None = None) -> Sample:
     """Write scene ``index`` of a split as an image file and return it."""
     scene = compose(split, index, shape)
-    Image.fromarray(scene.image).save(path)
+    assert scene.pixels is not None
+    Image.fromarray(scene.pixels).save(path)
     return scene
 
 
-def prepare(target: Path, splits: dict[str, int] | None = None) -> Path:
-    """Make the data set at ``target`` unless it exists, and return its ``data.yaml``.
-
-    Args:
-        target: Folder that holds the data set afterwards.
-        splits: Scenes per split; by default 2000 for training and 300 each for validation and test.
-    """
-    splits = splits or SPLITS
-    if not (target / "data.yaml").is_file():
-        digest = hashlib.sha256()
-
-        def samples(folder: Path, split: str, count: int) -> Iterator[Sample]:
-            folder.mkdir(parents=True, exist_ok=True)
-            for index in range(count):
-                scene = compose(split, index)
-                path = folder / f"{index:05d}.png"
-                Image.fromarray(scene.image).save(path, compress_level=1)
-                digest.update(scene.image.tobytes() + repr(scene.boxes).encode())
-                yield Sample(path, scene.image.shape[1], scene.image.shape[0], scene.boxes)
-
-        with staged(target) as root:
-            for split, count in splits.items():
-                write_split(root, split, NAMES, samples(root / "images" / split, split, count))
-            write_yaml(root, NAMES, splits, sha256=digest.hexdigest())
-    return target / "data.yaml"
+def read(split: str) -> Iterator[Sample]:
+    """All scenes of a split."""
+    return (compose(split, index) for index in range(SPLITS[split]))
 
 
 if __name__ == "__main__":

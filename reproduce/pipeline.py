@@ -1,0 +1,365 @@
+"""The one path from a recipe to recorded weights: prepare, train, convert, evaluate, record, ship."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import hashlib
+import io
+import itertools
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock
+from torch.utils.flop_counter import FlopCounterMode
+from ultralytics.engine.trainer import BaseTrainer
+from ultralytics.nn.tasks import load_checkpoint
+
+import zoo
+from reproduce.datasets.prepare import prepare
+from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
+from zoo import manifest, weights
+from zoo.errors import DataError, OptionError, ZooError
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[1]
+SMOKE = {"epochs": 1, "batch": 4, "nbs": 4, "warmup_epochs": 0}
+SMOKE_IMAGES = 16
+TIMED_STEPS = 20
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
+PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as asked for on the command line."""
+
+    recipe: str
+    model: str
+    seed: int = 0
+    data: Path | None = None
+    cache: Path = Path("runs/datasets")
+    runs: Path = Path("runs/reproduce")
+    device: str = "cpu"
+    threads: int = 0
+    epochs: int | None = None
+    imgsz: int | None = None
+    base_weights: str | None = None
+    resume: bool = False
+    finish: bool = False
+    dry_run: bool = False
+    smoke: bool = False
+    unverified: bool = False
+    ship: bool | None = None
+
+    @property
+    def follows_recipe(self) -> bool:
+        """Nothing was overridden that changes the result."""
+        return not (self.smoke or self.unverified) and self.epochs is self.imgsz is self.base_weights is None
+
+    @property
+    def directory(self) -> Path:
+        """Where Ultralytics and this script leave everything of the run."""
+        changed = [f"{key}{value}" for key, value in (("e", self.epochs), ("i", self.imgsz)) if value]
+        changed += ["pretrained"] if self.base_weights else []
+        changed += ["smoke"] if self.smoke else []
+        return (self.runs / self.recipe / "-".join([self.model, f"s{self.seed}", *changed])).absolute()
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats the run."""
+        extra = [f"--{key} {value}" for key in ("epochs", "imgsz", "base_weights") if (value := getattr(self, key))]
+        extra += ["--data PATH"] if self.data else []
+        words = [f"python reproduce/{self.recipe}.py --model {self.model} --seed {self.seed}", *extra]
+        return " ".join(words).replace("base_weights", "base-weights")
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """Read ``recipes/<name>.yaml``: the tag, the data set and Ultralytics' training arguments."""
+    return yaml.safe_load((Path(__file__).parent / "recipes" / f"{name}.yaml").read_text())
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Do what a job asks and return its results row; a run that is already recorded is not repeated.
+
+    Raises:
+        ZooError: The data, the model, the options or the weights are not what the run needs.
+    """
+    recipe = load_recipe(job.recipe)
+    if job.ship and not (recipe["ship"] and job.follows_recipe):
+        raise OptionError(
+            f"--ship is for unaltered runs of data sets whose licence permits it: {recipe['dataset']['license']}."
+        )
+    data = prepare(
+        recipe["dataset"], job.data, job.cache, SMOKE_IMAGES if job.smoke else None, verify=not job.unverified
+    )
+    arguments = {
+        **recipe["train"],
+        **(SMOKE if job.smoke else {}),
+        **{key: value for key in ("epochs", "imgsz") if (value := getattr(job, key)) is not None},
+    }
+    if job.dry_run:
+        return plan(job, data, arguments)
+    record = job.directory / "row.json"
+    if record.is_file():
+        logger.info("%s is recorded already; delete the folder to repeat it.", job.directory)
+        row = json.loads(record.read_text())
+    else:
+        started = time.monotonic()
+        train(job, data, arguments)
+        row = measure(job, data, arguments, time.monotonic() - started)
+        record.write_text(json.dumps(row, indent=2))
+        append_row((job.directory if job.smoke else ROOT / "results") / f"{job.recipe}.csv", row)
+    if job.smoke:
+        return row
+    if job.ship or (job.ship is None and job.seed == 0 and recipe["ship"] and job.follows_recipe):
+        if row["status"] != "complete":
+            raise OptionError(f"{job.directory} was cut at epoch {row['epochs']}; it is recorded and not shipped.")
+        ship(job, recipe, row)
+    return row
+
+
+def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
+    """Train with the zoo's engine into the job's folder, or go on from its last checkpoint.
+
+    SIGTERM and SIGINT end the training at the next step; the best checkpoint so far is then evaluated and recorded.
+    """
+    last = job.directory / "weights" / "last.pt"
+    if job.finish:
+        model, _ = load_checkpoint(job.directory / "weights" / "best.pt")
+        weights.save(model, job.directory / "weights" / "zoo")
+        return
+    if job.resume:
+        engine = zoo.YOLO(last)
+        options: dict[str, Any] = {"resume": True, "device": job.device}
+    elif last.is_file():
+        raise OptionError(f"{job.directory} holds an unfinished run. Pass --resume or --finish, or delete the folder.")
+    else:
+        torch.manual_seed(job.seed)
+        engine = zoo.YOLO(job.model, base_weights=job.base_weights)
+        options = {
+            **arguments,
+            "data": str(data),
+            "seed": job.seed,
+            "device": job.device,
+            "project": str(job.directory.parent),
+            "name": job.directory.name,
+            "exist_ok": True,
+        }
+    asked_to_stop: list[int] = []
+    previous = {number: signal.signal(number, lambda n, _: asked_to_stop.append(n)) for number in STOP_SIGNALS}
+
+    def stop_if_asked(trainer: BaseTrainer) -> None:
+        trainer.stop |= bool(asked_to_stop)
+
+    engine.add_callback("on_train_batch_end", stop_if_asked)
+    if job.threads:
+        engine.add_callback("on_train_start", lambda trainer: torch.set_num_threads(job.threads))
+    try:
+        engine.train(**options)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Evaluate the fp16 weights that the run left, as a user would load them, and describe the run.
+
+    Returns:
+        One flat row: what was run, its size, metrics of each evaluated split, and where it was run.
+    """
+    model = zoo.create(f"local-dir:{job.directory / 'weights' / 'zoo'}")
+    with (job.directory / "results.csv").open(newline="") as file:
+        epochs = max(int(row["epoch"]) for row in csv.DictReader(file, skipinitialspace=True))
+    row: dict[str, Any] = {
+        "model": job.model,
+        "seed": job.seed,
+        "status": "complete" if epochs >= load_recipe(job.recipe)["train"]["epochs"] else "cut",
+        "epochs": epochs,
+        "imgsz": arguments["imgsz"],
+        "base_weights": job.base_weights or "",
+        "params": sum(parameter.numel() for parameter in model.parameters()),
+        "gflops_640": round(gflops(model, 640), 3),
+    }
+    for split in ("val", "test"):
+        annotations = data.parent / "annotations" / f"{split}.json"
+        scores = dict.fromkeys(METRICS, float("nan"))
+        if annotations.is_file():
+            predictions, stock = predict(model, data, split, arguments["imgsz"], job.device)
+            scores = coco_metrics(annotations, predictions) | voc_metrics(annotations, predictions)
+            scores |= {f"ultralytics_{name}": value for name, value in stock.items()}
+        row |= {f"{split}_{name}": "" if math.isnan(scores[name]) else round(scores[name], 5) for name in METRICS}
+    grafts = {position: float(graft.gamma.detach().norm()) for position, graft in model.grafts.items()}
+    return row | {
+        "gamma_norms": json.dumps({position: round(norm, 4) for position, norm in grafts.items()}),
+        "hours": round(seconds / 3600, 3),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": commit(),
+        "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
+        "machine": machine(job.device),
+    }
+
+
+def gflops(model: torch.nn.Module, imgsz: int) -> float:
+    """Floating-point operations of one forward pass on a square image, in 10^9, counted by PyTorch."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, imgsz, imgsz))
+    return counter.get_total_flops() / 1e9
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Append to a CSV file whose header the first row makes; safe against other runs that end at the same time.
+
+    Raises:
+        DataError: The file has other columns.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        before = path.read_text() if path.is_file() else ",".join(row) + "\n"
+        if before.splitlines()[0].split(",") != list(row):
+            raise DataError(f"{path} has other columns than this version writes; move it away.")
+        line = io.StringIO()
+        csv.DictWriter(line, list(row), lineterminator="\n").writerow(row)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(before + line.getvalue())
+        temporary.replace(path)
+
+
+def ship(job: Job, recipe: dict[str, Any], row: dict[str, Any]) -> None:
+    """Put a run's weights into ``weights/`` and its entry into the manifest."""
+    name = f"{job.model}.{recipe['tag']}"
+    target = ROOT / "weights" / f"{name}.safetensors"
+    source = job.directory / "weights" / "zoo"
+    config = json.loads((source / "config.json").read_text())
+    temporary = target.with_name(f".{target.name}.tmp")
+    target.parent.mkdir(exist_ok=True)
+    shutil.copyfile(source / "model.safetensors", temporary)
+    temporary.replace(target)
+    entry = {
+        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
+        "bytes": target.stat().st_size,
+        "sources": [f"repo:weights/{target.name}"],
+        "num_classes": config["num_classes"],
+        "class_names": config["class_names"],
+        "imgsz": row["imgsz"],
+        "dataset": recipe["dataset"]["name"],
+        "license": "AGPL-3.0",
+        "metrics": {
+            split: {metric: row[f"{split}_{metric}"] for metric in ("mAP50", "mAP50-95")}
+            for split in ("val", "test")
+            if row[f"{split}_mAP50"] != ""
+        },
+        "recipe": job.command,
+        "commit": row["commit"],
+        "versions": json.loads(row["versions"]),
+    }
+    manifest.add(name, entry)
+    logger.info("shipped %s", target)
+
+
+def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Print what a run would do and cost, from the timing of 20 training steps."""
+    images = {
+        path.stem: len(json.loads(path.read_text())["images"]) for path in (data.parent / "annotations").glob("*.json")
+    }
+    steps = math.ceil(images["train"] / arguments["batch"])
+    ticks: list[float] = []
+
+    def tick(trainer: BaseTrainer) -> None:
+        ticks.append(time.perf_counter())
+        trainer.stop = len(ticks) > TIMED_STEPS
+
+    with tempfile.TemporaryDirectory() as folder:
+        engine = zoo.YOLO(job.model)
+        engine.add_callback("on_train_batch_end", tick)
+        timed = {"epochs": TIMED_STEPS + 1, "val": False, "save": False, "plots": False}
+        with contextlib.suppress(FileNotFoundError):
+            engine.train(**arguments | timed, data=str(data), device=job.device, project=folder, name="timing")
+    seconds = statistics.median(later - earlier for earlier, later in itertools.pairwise(ticks))
+    cost = {
+        "command": job.command,
+        "data": str(data),
+        "images": images,
+        "epochs": arguments["epochs"],
+        "steps": steps * arguments["epochs"],
+        "seconds_per_step": round(seconds, 3),
+        "hours_of_training_steps": round(steps * arguments["epochs"] * seconds / 3600, 2),
+        "arguments": arguments,
+    }
+    print(yaml.safe_dump(cost, sort_keys=False))
+    return cost
+
+
+def commit() -> str:
+    """The checkout's commit, marked when code differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "zoo", "reproduce"], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("-modified" if changed else "")
+
+
+def machine(device: str) -> str:
+    """Kind of processor and accelerator, without a host name."""
+    cpu = f"{os.cpu_count()} x {platform.machine()}"
+    return cpu if device == "cpu" or not torch.cuda.is_available() else f"{cpu}, {torch.cuda.get_device_name()}"
+
+
+def parse(recipe: str, argv: list[str] | None = None) -> Job:
+    """Turn a command line into a job."""
+    parser = argparse.ArgumentParser(
+        prog=f"python reproduce/{recipe}.py", description="Prepare, train, convert to safetensors, evaluate, record."
+    )
+    parser.add_argument("--model", required=True, help="a registered name, see 'zoo list'")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, help="folder of the original data set; nothing is written into it")
+    parser.add_argument("--cache", type=Path, default=Job.cache, help="where prepared data sets are kept")
+    parser.add_argument("--runs", type=Path, default=Job.runs, help="where Ultralytics' run folders are kept")
+    parser.add_argument("--device", default=Job.device, help="as Ultralytics takes it: cpu, 0, 0,1")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; default all")
+    parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    parser.add_argument("--imgsz", type=int, help="other than the recipe's")
+    parser.add_argument("--base-weights", help="official weights to start from instead of random ones")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+    parser.add_argument("--finish", action="store_true", help="evaluate and record an interrupted run as it is")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
+    parser.add_argument(
+        "--smoke", action="store_true", help="the whole path on a few images; recorded in the run folder"
+    )
+    parser.add_argument("--unverified", action="store_true", help="accept a data set that differs from the recipe's")
+    parser.add_argument(
+        "--ship", action=argparse.BooleanOptionalAction, help="put the weights into weights/; default for seed 0"
+    )
+    return Job(recipe, **vars(parser.parse_args(argv)))
+
+
+def main(recipe: str) -> None:
+    """Command line of every script in this folder."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        row = run(parse(recipe))
+    except ZooError as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(row, indent=2))
