@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
+from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
     from zoo.engine import YOLO
@@ -23,7 +24,7 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
 _LAZY = {"create": "zoo.factory", "YOLO": "zoo.engine"}
 
-__all__ = ["YOLO", "ZooError", "__version__", "create"]
+__all__ = ["YOLO", "ModelInfo", "ZooError", "__version__", "create", "list_models", "model_info"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
+from zoo import assets, manifest
 from zoo.config import SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
 
@@ -64,3 +68,76 @@ def split_tag(name: str) -> tuple[str, str | None]:
     """Split `"yolov8n_dattn.bccd"` into architecture and tag; the tag is `None` when there is none."""
     architecture, _, tag = name.partition(".")
     return architecture, tag or None
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model without building it.
+
+    Attributes:
+        name: Registered name.
+        base: The plain model underneath, e.g. `"yolov8n"`.
+        scale: One of n, s, m, l, x.
+        grafts: The attention blocks, empty for a plain control.
+        params: Parameters at 80 classes.
+        gflops: Operations of one 640 x 640 image, in 1e9, a multiply-add counted as two.
+        base_params: `params` of the plain base.
+        base_gflops: `gflops` of the plain base.
+        tags: Weights that exist, the default first.
+        metrics: Tag to split to metric to value, e.g. `metrics["bccd"]["val"]["mAP50"]`.
+    """
+
+    name: str
+    base: str
+    scale: str
+    grafts: tuple[GraftConfig, ...]
+    params: int
+    gflops: float
+    base_params: int
+    base_gflops: float
+    tags: tuple[str, ...]
+    metrics: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+def list_models(filter: str = "*", *, pretrained: bool = False) -> list[str]:
+    """Names that `create` takes, sorted by base, graft and scale.
+
+    Args:
+        filter: An fnmatch pattern, e.g. `"yolov8s_*"`.
+        pretrained: List `"<architecture>.<tag>"` for the weights that exist instead.
+    """
+    if not pretrained:
+        return names(filter)
+    tagged = [f"{name}.{tag}" for name in names() for tag in manifest.tags(name)]
+    return [name for name in tagged if fnmatchcase(name, filter) or fnmatchcase(split_tag(name)[0], filter)]
+
+
+def model_info(name: str) -> ModelInfo:
+    """Look a model up; a tag after the name is accepted and ignored.
+
+    Raises:
+        UnknownModelError: No such model; the message lists the nearest names.
+    """
+    config = get_config(split_tag(name)[0])
+    row = _measured()[config.name]
+    entries = manifest.entries()
+    tags = manifest.tags(config.name)
+    return ModelInfo(
+        name=config.name,
+        base=config.base_name,
+        scale=config.scale,
+        grafts=config.grafts,
+        params=int(row["params"]),
+        gflops=float(row["gflops"]),
+        base_params=int(row["base_params"]),
+        base_gflops=float(row["base_gflops"]),
+        tags=tags,
+        metrics={tag: entries[f"{config.name}.{tag}"].metrics for tag in tags},
+    )
+
+
+@lru_cache(maxsize=1)
+def _measured() -> dict[str, dict[str, str]]:
+    """Rows of `results/models.csv`, which `python benchmarks/complexity.py` writes."""
+    with (assets.root() / "results" / "models.csv").open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}

@@ -1,0 +1,44 @@
+"""Count parameters and operations of every registered model into `results/models.csv`.
+
+Run: `python benchmarks/complexity.py`. Operations are those of one 640 x 640 image at 80 classes, unfused, counted by
+`torch.utils.flop_counter`; a multiply-add is two.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from zoo import registry
+from zoo.config import ModelConfig
+from zoo.detector import build
+
+TABLE = Path(__file__).parents[1] / "results" / "models.csv"
+
+
+def count(config: ModelConfig, imgsz: int = 640) -> tuple[int, float]:
+    """Parameters, and operations in 1e9, of one square image."""
+    model = build(config)
+    params = sum(parameter.numel() for parameter in model.parameters())
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        model(torch.zeros(1, 3, imgsz, imgsz))
+    return params, counter.get_total_flops() / 1e9
+
+
+def main() -> None:
+    counted = {name: count(registry.get_config(name)) for name in registry.names()}
+    with TABLE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("name", "base", "params", "gflops", "base_params", "base_gflops"))
+        for name, (params, gflops) in counted.items():
+            base = registry.get_config(name).base_name
+            base_params, base_gflops = counted[base]
+            writer.writerow((name, base, params, f"{gflops:.3f}", base_params, f"{base_gflops:.3f}"))
+
+
+if __name__ == "__main__":
+    main()
