@@ -45,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SMOKE = {"epochs": 1, "batch": 4, "nbs": 4, "warmup_epochs": 0}
 SMOKE_IMAGES = 16
 TIMED_STEPS = 20
+ORIGIN = "origin.json"
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
 PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
@@ -125,6 +126,7 @@ def run(job: Job) -> dict[str, Any]:
         logger.info("%s is recorded already; delete the folder to repeat it.", job.directory)
         row = json.loads(record.read_text())
     else:
+        note_origin(job)
         started = time.monotonic()
         train(job, data, arguments)
         row = measure(job, data, arguments, time.monotonic() - started)
@@ -213,17 +215,28 @@ def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> 
     return row | {
         "gamma_norms": json.dumps({position: round(norm, 4) for position, norm in grafts.items()}),
         "hours": round(seconds / 3600, 3),
-        "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": commit(),
-        "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
-        "machine": machine(job.device),
+        **json.loads((job.directory / ORIGIN).read_text()),
     }
+
+
+def note_origin(job: Job) -> None:
+    """Write down what the run starts from, because the checkout may move on while it trains."""
+    path = job.directory / ORIGIN
+    if not path.is_file():
+        origin = {
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "commit": commit(),
+            "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
+            "machine": machine(job.device),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(origin, indent=2))
 
 
 def gflops(model: torch.nn.Module, imgsz: int) -> float:
     """Floating-point operations of one forward pass on a square image, in 10^9, counted by PyTorch."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 3, imgsz, imgsz))
+        model.eval()(torch.zeros(1, 3, imgsz, imgsz))
     return counter.get_total_flops() / 1e9
 
 

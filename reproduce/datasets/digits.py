@@ -29,7 +29,7 @@ DIGITS_OF_SPLIT = {"train": (0.0, 0.7), "val": (0.7, 0.85), "test": (0.85, 1.0)}
 MAX_COVERED = 0.15
 """Largest part of the smaller of two boxes that the other may cover."""
 
-SYMBOLS = {
+SYMBOLS: dict[str, list[tuple[float, float, float, float]]] = {
     "X": [(1, 1, 6, 6), (1, 6, 6, 1)],
     "+": [(0, 3.5, 7, 3.5), (3.5, 1, 3.5, 6)],
     "=": [(2, 1, 2, 6), (5, 1, 5, 6)],
