@@ -152,12 +152,14 @@ class DeformableAttention(nn.Module):
         height, width = x.shape[2:]
         q = self.proj_q(x)
         sampled, pos_y, pos_x = self._sample(x, q)
-        bias = None
+        queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
         if self.position in ("table", "log_cpb"):
-            bias = self._position_bias(pos_y, pos_x, height, width).to(q.dtype)
-        out = F.scaled_dot_product_attention(
-            self._tokens(q), self._tokens(self.proj_k(sampled)), self._tokens(self.proj_v(sampled)), attn_mask=bias
-        )
+            bias = self._position_bias(pos_y, pos_x, height, width)
+            with torch.autocast(x.device.type, enabled=False):
+                queries, keys, values = (tokens.to(bias.dtype) for tokens in (queries, keys, values))
+                out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).to(q.dtype)
+        else:
+            out = F.scaled_dot_product_attention(queries, keys, values)
         out = out.transpose(2, 3).reshape(-1, self.dim, height, width)
         if self.position == "dwc":
             out = out + self.rpe(q)
@@ -181,7 +183,10 @@ class DeformableAttention(nn.Module):
             pos_y, pos_x = torch.broadcast_tensors(ref_y[None, :, None], ref_x[None, None])
             return sampled, *self._clamp(pos_y, pos_x)
 
-        offset = self.conv_offset(q.reshape(-1, self.dim // self.groups, *q.shape[2:])).to(dtype)
+        depthwise, norm, activation, to_offset = self.conv_offset
+        hidden = activation(norm(depthwise(q.reshape(-1, self.dim // self.groups, *q.shape[2:]))))
+        with torch.autocast(x.device.type, enabled=False):
+            offset = F.conv2d(hidden.to(dtype), to_offset.weight.to(dtype))
         ref_y, ref_x = self._reference(x, offset, dtype)
         off_y, off_x = offset.unbind(1)
         if self.offset_range is not None:
@@ -242,7 +247,7 @@ class DeformableAttention(nn.Module):
         if self.position == "log_cpb":
             delta = delta * 4
             delta = delta.sign() * torch.log2(delta.abs() + 1) / 3
-            bias = self.rpe(delta.to(self.rpe[0].weight.dtype)).permute(0, 3, 1, 2)
+            bias = self.rpe(delta.to(self.rpe[0].weight.dtype)).to(dtype).permute(0, 3, 1, 2)
         else:
             rows, columns = self.rpe_table.shape[1:]
             delta = delta / 2
