@@ -93,10 +93,23 @@ class YOLO(ultralytics.YOLO):
         self.model = create(weights, **self._create_options)
         has_weights = ":" in weights or any(self._create_options.get(key) for key in ("pretrained", "base_weights"))
         self.ckpt = {"model": self.model}  # makes train() rebuild from this model rather than look for a file
-        self.overrides = {"model": weights, "task": "detect", "pretrained": has_weights}
+        self.overrides = {
+            "model": weights,
+            "task": "detect",
+            "pretrained": has_weights,
+            "imgsz": self.model.yaml["imgsz"],
+        }
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}
+        self.model.pt_path = _checkpoint_name(weights)
         self.task = "detect"
         self.model_name = weights
+
+
+def _checkpoint_name(name: str) -> str:
+    """The file that Ultralytics would have loaded: exports are written beside it, under its stem."""
+    if name.startswith("local-dir:"):
+        return str(Path(name.removeprefix("local-dir:"), "model.pt"))
+    return f"{Path(name.removeprefix('hf-hub:').partition('@')[0]).name}.pt"
 
 
 def _use_all_cores(trainer: DetectionTrainer) -> None:

@@ -1,0 +1,355 @@
+"""The `zoo` command. Only the verbs that run a model import torch, timm and ultralytics."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import glob
+import json
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo import registry
+from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, ZooError
+
+if TYPE_CHECKING:
+    from ultralytics.engine.results import Results
+
+    from zoo.engine import YOLO
+
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+FIXED_BY_VERB = {"model", "mode", "task"}
+
+app = typer.Typer(
+    help="Ultralytics YOLO detectors with attention.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Registered = Annotated[str, typer.Argument(metavar="NAME", help="A name that `zoo list` prints.")]
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own.",
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320."),
+]
+
+
+def main() -> None:
+    """Run the command line; a `ZooError` ends it with exit code 1 and one line."""
+    try:
+        app()
+    except ZooError as error:
+        sys.exit(f"zoo: error: {error}")
+
+
+@app.command("list")
+def list_models(
+    pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'yolov8s_*'.")] = "*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights, as ARCHITECTURE.TAG.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the models.
+
+    GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first.
+    """
+    names = registry.list_models(pattern, pretrained=pretrained)
+    if not names:
+        what = "weights match" if pretrained else "model matches"
+        raise UnknownModelError(f"no {what} {pattern!r}; patterns are like 'yolov8?_dattn', and `zoo list` shows all.")
+    rows = [(name, registry.model_info(name)) for name in names]
+    if as_json:
+        keys = ("base", "params", "gflops", "base_params", "base_gflops", "tags")
+        records = [{"name": name, **{key: getattr(info, key) for key in keys}} for name, info in rows]
+        print(json.dumps(records, indent=2))
+        return
+    _print_table(
+        ["name", "base", "params M", "GFLOPs", "tags"],
+        [[name, i.base, f"{i.params / 1e6:.2f}", f"{i.gflops:.1f}", ", ".join(i.tags)] for name, i in rows],
+    )
+
+
+@app.command()
+def info(name: Registered) -> None:
+    """Describe one model.
+
+    Its grafts, what they cost, its weights and how well they do.
+    """
+    model = registry.model_info(name)
+    print(model.name)
+    for graft in model.grafts:
+        where = "image" if graft.position == "stem" else f"output of layer {graft.position}"
+        options = ", ".join(f"{key}={value}" for key, value in graft.options.items())
+        print(f"  graft    {graft.block}({options}) on the {where}")
+    added = (model.params / model.base_params - 1, model.gflops / model.base_gflops - 1)
+    print(f"  params   {model.params / 1e6:.2f} M ({added[0]:+.1%} over {model.base})")
+    print(f"  GFLOPs   {model.gflops:.1f} at 640 px ({added[1]:+.1%} over {model.base})")
+    for tag in model.tags:
+        scores = "; ".join(
+            f"{split} " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items())
+            for split, values in model.metrics[tag].items()
+        )
+        print(f"  weights  {model.name}.{tag}: {scores}")
+    if not model.tags:
+        print("  weights  none")
+
+
+@app.command()
+def predict(
+    name: Model,
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Image files, folders and globs.")],
+    conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.25,
+    imgsz: Annotated[int | None, typer.Option(min=32, help="Longer side in pixels; default: as trained.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, 0, 0,1, mps, ...")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the annotated images.")] = Path("runs/predict"),
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the detections.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the detections.")] = None,
+) -> None:
+    """Detect objects in images and draw them.
+
+    Without a tag in NAME, the weights are the model's first.
+    """
+    paths = _find_images(sources)
+    model = _load(name, pretrained=True)
+    options = {"conf": conf, "imgsz": imgsz, "device": _check_device(device)}
+    options = {key: value for key, value in options.items() if value is not None}
+
+    from rich.console import Console
+    from rich.progress import track
+    from ultralytics.utils.patches import imread
+
+    pictures, unreadable, records = _pictures(paths, out), [], []
+    quiet = len(paths) == 1 or not sys.stderr.isatty()
+    for path in track(paths, "predict", console=Console(stderr=True), transient=True, disable=quiet):
+        image = imread(path)
+        if image is None:
+            unreadable.append(path)
+            continue
+        results = model.predict(image, verbose=False, **options)[0]
+        _write_picture(results, pictures[path])
+        records.append(_record(results, path, pictures[path]))
+        counts = Counter(detection["name"] for detection in records[-1]["detections"])
+        found = ", ".join(f"{count} x {what}" for what, count in counts.items()) or "nothing found"
+        print(f"{path}: {found}; drawn in {pictures[path]}")
+    if len(records) == 1:
+        _print_table(
+            ["name", "confidence", "x1", "y1", "x2", "y2"],
+            [[d["name"], f"{d['confidence']:.2f}", *(f"{x:.0f}" for x in d["box"])] for d in records[0]["detections"]],
+        )
+    if json_file:
+        with _replacing(json_file) as temporary:
+            temporary.write_text(json.dumps(records, indent=2) + "\n")
+    if csv_file:
+        with _replacing(csv_file) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["image", "class", "name", "confidence", "x1", "y1", "x2", "y2"])
+            for record in records:
+                for d in record["detections"]:
+                    writer.writerow([record["image"], d["class"], d["name"], d["confidence"], *d["box"]])
+    if unreadable:
+        raise DataError(f"{len(unreadable)} of {len(paths)} images could not be decoded: {_some(unreadable)}.")
+
+
+@app.command()
+def train(name: Model, overrides: Overrides = None) -> None:
+    """Train a model on data=FILE.yaml.
+
+    NAME with a tag starts from those weights, pretrained=FILE from official weights of the plain base, else from
+    scratch.
+    """
+    options = _parse_overrides(overrides)
+    _check_data(options)
+    start: dict[str, Any] = {}
+    if not name.endswith(".pt"):
+        chosen = options.pop("pretrained", registry.split_tag(name)[1] is not None)
+        start = {"base_weights": chosen} if isinstance(chosen, str) else {"pretrained": chosen}
+    _load(name, **start).train(**options)
+
+
+@app.command()
+def val(name: Model, overrides: Overrides = None) -> None:
+    """Validate weights on data=FILE.yaml."""
+    options = _parse_overrides(overrides)
+    _check_data(options)
+    box = _load(name, pretrained=True).val(**options).box
+    print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
+
+
+@app.command()
+def export(name: Model, overrides: Overrides = None) -> None:
+    """Export weights, e.g. format=onnx."""
+    options = _parse_overrides(overrides)
+
+    from ultralytics.engine.exporter import export_formats
+
+    known = [argument for argument in export_formats()["Argument"] if argument != "-"]
+    if options.get("format", "torchscript") not in known:
+        raise OptionError(f"unknown format {options['format']!r}; known are {', '.join(known)}.")
+    print(_load(name, pretrained=True).export(**options))
+
+
+@app.command()
+def benchmark(name: Model, overrides: Overrides = None) -> None:
+    """Compare the export formats.
+
+    Exports to every format whose software is installed, and measures size, speed and accuracy on data=FILE.yaml.
+    """
+    options = _parse_overrides(overrides)
+    _check_data(options)
+    print(_load(name, pretrained=True).benchmark(**options))
+
+
+def _load(name: str, **options: Any) -> YOLO:
+    path = Path(name)
+    if path.suffix == ".pt":
+        if not path.is_file():
+            raise SourceError(f"there is no file {path}.")
+        options = {}
+    elif path.is_dir() and name not in registry.names():
+        raise UnknownModelError(f"{name!r} is a folder; write local-dir:{name}.")
+
+    from zoo.engine import YOLO
+
+    return YOLO(name, **options)
+
+
+def _parse_overrides(pairs: list[str] | None) -> dict[str, Any]:
+    from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg, smart_value
+
+    known = DEFAULT_CFG_DICT.keys() - FIXED_BY_VERB
+    options = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise OptionError(f"{pair!r} is not of the form key=value.")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+            hint = f"Did you mean {', '.join(near)}?" if near else "Ultralytics' documentation lists all."
+            raise OptionError(f"unknown setting {key!r}. {hint}")
+        options[key] = smart_value(value)
+    try:
+        check_cfg(options)
+    except (TypeError, ValueError) as error:
+        raise OptionError(_one_line(error)) from error
+    return options
+
+
+def _check_data(options: dict[str, Any]) -> None:
+    from ultralytics.data.utils import check_det_dataset
+
+    if not options.get("data"):
+        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+    try:
+        check_det_dataset(options["data"], autodownload=False)
+    except (OSError, SyntaxError, TypeError, ValueError) as error:
+        raise DataError(f"data={options['data']} cannot be used: {_one_line(error)}") from error
+
+
+def _check_device(device: str | None) -> str | None:
+    from ultralytics.utils.torch_utils import select_device
+
+    if device is not None:
+        try:
+            select_device(device, verbose=False)
+        except (ValueError, RuntimeError) as error:
+            raise OptionError(f"device {device!r} is not available: {_one_line(error)}") from error
+    return device
+
+
+def _find_images(sources: list[str]) -> list[Path]:
+    paths: list[Path] = []
+    for source in sources:
+        if Path(source).is_dir():
+            found = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+        elif Path(source).is_file():
+            found = [Path(source)]
+        else:
+            found = [path for path in map(Path, sorted(glob.glob(source, recursive=True))) if path.is_file()]
+        if not found:
+            what = "no image in folder" if Path(source).is_dir() else "no such file, and no file matches"
+            raise DataError(f"{what} {source!r}; images end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        paths += found
+    return list(dict.fromkeys(paths))
+
+
+def _pictures(paths: list[Path], folder: Path) -> dict[Path, Path]:
+    """One file name for each image, none of them an image that is read."""
+    taken: Counter[str] = Counter()
+    pictures = {}
+    for path in paths:
+        taken[path.stem] += 1
+        number = f"_{taken[path.stem]}" if taken[path.stem] > 1 else ""
+        pictures[path] = folder / f"{path.stem}_detected{number}.jpg"
+    return pictures
+
+
+def _record(results: Results, path: Path, picture: Path) -> dict[str, Any]:
+    height, width = results.orig_shape
+    detections = [
+        {
+            "class": int(number),
+            "name": results.names[int(number)],
+            "confidence": round(confidence, 4),
+            "box": [round(edge, 1) for edge in box],
+        }
+        for *box, confidence, number in results.boxes.data.tolist()
+    ]
+    return {"image": str(path), "annotated": str(picture), "height": height, "width": width, "detections": detections}
+
+
+def _write_picture(results: Results, path: Path) -> None:
+    import cv2
+
+    _, encoded = cv2.imencode(".jpg", results.plot())
+    with _replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary file beside `path` that takes its place when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for index, title in enumerate(header):
+        numeric = all(row[index].replace(".", "").isdigit() for row in rows)
+        table.add_column(title, justify="right" if numeric and rows else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def _some(paths: list[Path]) -> str:
+    shown = ", ".join(map(str, paths[:3]))
+    return shown if len(paths) <= 3 else f"{shown} and {len(paths) - 3} more"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
