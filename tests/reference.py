@@ -15,6 +15,7 @@ from zoo.layers.hat import (
     HybridAttentionBody,
     OverlappingCrossAttention,
     ResidualHybridGroup,
+    WindowAttention,
 )
 from zoo.layers.upstream import convert
 
@@ -114,9 +115,18 @@ def hat_ocab(hyper: Hyper, params: Params) -> nn.Module:
     return Tokens(block, hyper)
 
 
+def as_small_as_official(block: nn.Module, hyper: Hyper) -> nn.Module:
+    """The official code does not shift windows on maps that one of them spans in height or width."""
+    if min(hyper["H"], hyper["W"]) <= hyper["window_size"]:
+        for part in block.modules():
+            if isinstance(part, WindowAttention):
+                part.shift_size = 0
+    return block
+
+
 def hat_rhag(hyper: Hyper, params: Params) -> nn.Module:
     """`RHAG` of XPixelGroup/HAT."""
-    block = ResidualHybridGroup(
+    group = ResidualHybridGroup(
         hyper["dim"],
         hyper["depth"],
         hyper["num_heads"],
@@ -125,12 +135,12 @@ def hat_rhag(hyper: Hyper, params: Params) -> nn.Module:
         mask_border=False,
         **hat_branches(hyper, hyper["dim"]),
     )
-    return Tokens(block, hyper)
+    return Tokens(as_small_as_official(group, hyper), hyper)
 
 
 def hat_body(hyper: Hyper, params: Params) -> nn.Module:
     """`HAT` of XPixelGroup/HAT between its input and its upsampler."""
-    return HybridAttentionBody(
+    body = HybridAttentionBody(
         hyper["in_chans"],
         hyper["embed_dim"],
         hyper["depths"],
@@ -141,6 +151,7 @@ def hat_body(hyper: Hyper, params: Params) -> nn.Module:
         mask_border=False,
         **hat_branches(hyper, hyper["embed_dim"]),
     )
+    return as_small_as_official(body, hyper)
 
 
 def a2(hyper: Hyper, params: Params) -> nn.Module:

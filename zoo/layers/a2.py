@@ -58,6 +58,6 @@ class DoubleAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gather = self.convB(x).flatten(2).softmax(-1)
         distribute = self.convV(x).flatten(2).softmax(1)
-        gathered = x.flatten(2) @ gather.mT
+        gathered = x.flatten(2) @ gather.transpose(1, 2)
         descriptors = self.conv_reconstruct(self.convA(gathered.unsqueeze(-1))).squeeze(-1)
-        return (descriptors @ distribute).unflatten(2, x.shape[2:]).to(x.dtype)
+        return (descriptors @ distribute).view(x.shape[0], -1, *x.shape[2:]).to(x.dtype)

@@ -19,6 +19,11 @@ from zoo.errors import ChannelError
 from zoo.layers.shape_cache import shape_cache
 
 
+def _missing(size: int, window: int) -> int:
+    """Pixels that an axis lacks to a whole number of windows, in operations that hold for sizes known at run time."""
+    return (size + window - 1) // window * window - size
+
+
 @shape_cache
 def _shifted_windows_blocked(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
     """Pairs of pixels of one shifted window that are no neighbours, `(windows, window**2, window**2)`.
@@ -28,7 +33,7 @@ def _shifted_windows_blocked(height: int, width: int, window: int, shift: int, d
     """
 
     def regions(size: int) -> Tensor:
-        padded = size + -size % window
+        padded = size + _missing(size, window)
         origin = (torch.arange(padded, device=device) + shift) % padded
         return ((origin < shift).int() + 2 * (origin >= size).int()).view(-1, window)
 
@@ -40,7 +45,7 @@ def _shifted_windows_blocked(height: int, width: int, window: int, shift: int, d
 @shape_cache
 def _overlapping_keys(size: int, window: int, margin: int, device: torch.device) -> Tensor:
     """Where along an axis the keys of each window lie, `(windows * (window + 2 * margin),)`; some outside the map."""
-    starts = torch.arange(0, size + -size % window, window, device=device)
+    starts = torch.arange(0, size + _missing(size, window), window, device=device)
     return (starts[:, None] + torch.arange(-margin, window + margin, device=device)).flatten()
 
 
@@ -146,10 +151,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention inside windows, optionally shifted (W-MSA, SW-MSA), `(B, H, W, C)` to the same.
-
-    As upstream, the shift is dropped on maps that a single window spans in height or width.
-    """
+    """Multi-head attention inside windows, optionally shifted (W-MSA, SW-MSA), `(B, H, W, C)` to the same."""
 
     index: Tensor
 
@@ -165,10 +167,8 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _, height, width, _ = x.shape
-        window = self.window_size
-        shift = self.shift_size if min(height, width) > window else 0
-        bottom, right = -height % window, -width % window
-
+        window, shift = self.window_size, self.shift_size
+        bottom, right = _missing(height, window), _missing(width, window)
         qkv = F.pad(self.qkv(x), (0, 0, 0, right, 0, bottom))
         if shift:
             qkv = qkv.roll((-shift, -shift), (1, 2))
@@ -192,7 +192,8 @@ class HybridAttentionBlock(nn.Module):
         dim: Channels of the map.
         heads: Attention heads, a divisor of `dim`.
         window_size: Side of a window in pixels.
-        shift_size: Pixels by which windows are shifted; 0 on maps that one window spans in height or width.
+        shift_size: Pixels by which windows are shifted, at every size of map (the official code does not shift on
+            maps that one window spans in height or width).
         compress_ratio: `dim` over the channels between the two 3x3 convolutions.
         squeeze_channels: Hidden units of the channel attention, default `dim // 30` but at least 8.
         conv_scale: Weight of the convolutional branch.
@@ -298,7 +299,7 @@ class OverlappingCrossAttention(nn.Module):
         """Overlapping attention alone, `(B, H, W, C)` to the same."""
         _, height, width, dim = x.shape
         window = self.window_size
-        bottom, right = -height % window, -width % window
+        bottom, right = _missing(height, window), _missing(width, window)
         q, kv = self.qkv(x).split((dim, 2 * dim), dim=-1)
         (q,) = _to_windows(F.pad(q, (0, 0, 0, right, 0, bottom)), window, 1, self.heads)
 
@@ -441,7 +442,7 @@ def _reflect(x: Tensor, axis: int, window: int) -> Tensor:
     """Mirror the far end of an axis up to a multiple of the window, to and fro where the axis is shorter than that."""
     size = x.shape[axis]
     period = max(2 * size - 2, 1)
-    position = torch.arange(size + -size % window, device=x.device) % period
+    position = torch.arange(size + _missing(size, window), device=x.device) % period
     return x.index_select(axis, torch.minimum(position, period - position))
 
 
