@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import difflib
 import glob
+import inspect
 import json
 import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from zoo import registry
 from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, ZooError
@@ -27,43 +27,63 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FIXED_BY_VERB = {"model", "mode", "task"}
-
-app = typer.Typer(
-    help="Ultralytics YOLO detectors with attention.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
-Registered = Annotated[str, typer.Argument(metavar="NAME", help="A name that `zoo list` prints.")]
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help="ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own.",
-    ),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320."),
-]
+MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
+OVERRIDES = "Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320"
 
 
-def main() -> None:
-    """Run the command line; a `ZooError` ends it with exit code 1 and one line."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when omitted.
+
+    Returns:
+        Exit code: 0, or 1 after a `ZooError`, which is printed as one line. Malformed arguments exit with 2.
+    """
+    arguments = vars(_parser().parse_args(argv))
     try:
-        app()
+        arguments.pop("verb")(**arguments)
     except ZooError as error:
-        sys.exit(f"zoo: error: {error}")
+        print(f"zoo: error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
-@app.command("list")
-def list_models(
-    pattern: Annotated[str, typer.Argument(help="Names to show, e.g. 'yolov8s_*'.")] = "*",
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights, as ARCHITECTURE.TAG.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="zoo", description="Ultralytics YOLO detectors with attention.")
+    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+
+    def add(verb: Callable[..., None], name: str | None = None) -> argparse.ArgumentParser:
+        text = inspect.cleandoc(verb.__doc__ or "")
+        added = verbs.add_parser(name or verb.__name__, help=text.partition("\n")[0], description=text)
+        added.set_defaults(verb=verb)
+        return added
+
+    listing = add(list_models, "list")
+    listing.add_argument("pattern", nargs="?", default="*", help="names to show, e.g. 'yolov8s_*'")
+    listing.add_argument("--pretrained", action="store_true", help="trained weights, as ARCHITECTURE.TAG")
+    listing.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+
+    add(info).add_argument("name", metavar="NAME", help="a name that `zoo list` prints")
+
+    detecting = add(predict)
+    detecting.add_argument("name", metavar="NAME", help=MODEL)
+    detecting.add_argument("sources", metavar="SOURCE", nargs="+", help="image files, folders and globs")
+    detecting.add_argument("--conf", type=_confidence, default=0.25, help="least confidence (default: %(default)s)")
+    detecting.add_argument("--imgsz", type=_pixels, help="longer side in pixels (default: as trained)")
+    detecting.add_argument("--device", help="cpu, 0, mps, ... (default: the first GPU, else cpu)")
+    detecting.add_argument("--out", type=Path, default="runs/predict", help="folder of the annotated images")
+    detecting.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write the detections as JSON")
+    detecting.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write the detections as CSV")
+
+    for verb in (train, val, export, benchmark):
+        running = add(verb)
+        running.add_argument("name", metavar="NAME", help=MODEL)
+        running.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=OVERRIDES)
+    return parser
+
+
+def list_models(pattern: str, pretrained: bool, as_json: bool) -> None:
     """List the models.
 
     GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first.
@@ -84,8 +104,7 @@ def list_models(
     )
 
 
-@app.command()
-def info(name: Registered) -> None:
+def info(name: str) -> None:
     """Describe one model.
 
     Its grafts, what they cost, its weights and how well they do.
@@ -109,16 +128,15 @@ def info(name: Registered) -> None:
         print("  weights  none")
 
 
-@app.command()
 def predict(
-    name: Model,
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Image files, folders and globs.")],
-    conf: Annotated[float, typer.Option(min=0, max=1, help="Least confidence of a detection.")] = 0.25,
-    imgsz: Annotated[int | None, typer.Option(min=32, help="Longer side in pixels; default: as trained.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, 0, 0,1, mps, ...")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the annotated images.")] = Path("runs/predict"),
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the detections.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the detections.")] = None,
+    name: str,
+    sources: list[str],
+    conf: float,
+    imgsz: int | None,
+    device: str | None,
+    out: Path,
+    json_file: Path | None,
+    csv_file: Path | None,
 ) -> None:
     """Detect objects in images and draw them.
 
@@ -165,8 +183,7 @@ def predict(
         raise DataError(f"{len(unreadable)} of {len(paths)} images could not be decoded: {_some(unreadable)}.")
 
 
-@app.command()
-def train(name: Model, overrides: Overrides = None) -> None:
+def train(name: str, overrides: list[str]) -> None:
     """Train a model on data=FILE.yaml.
 
     NAME with a tag starts from those weights, pretrained=FILE from official weights of the plain base, else from
@@ -181,8 +198,7 @@ def train(name: Model, overrides: Overrides = None) -> None:
     _load(name, **start).train(**options)
 
 
-@app.command()
-def val(name: Model, overrides: Overrides = None) -> None:
+def val(name: str, overrides: list[str]) -> None:
     """Validate weights on data=FILE.yaml."""
     options = _parse_overrides(overrides)
     _check_data(options)
@@ -190,8 +206,7 @@ def val(name: Model, overrides: Overrides = None) -> None:
     print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
 
 
-@app.command()
-def export(name: Model, overrides: Overrides = None) -> None:
+def export(name: str, overrides: list[str]) -> None:
     """Export weights, e.g. format=onnx."""
     options = _parse_overrides(overrides)
 
@@ -203,8 +218,7 @@ def export(name: Model, overrides: Overrides = None) -> None:
     print(_load(name, pretrained=True).export(**options))
 
 
-@app.command()
-def benchmark(name: Model, overrides: Overrides = None) -> None:
+def benchmark(name: str, overrides: list[str]) -> None:
     """Compare the export formats.
 
     Exports to every format whose software is installed, and measures size, speed and accuracy on data=FILE.yaml.
@@ -228,12 +242,12 @@ def _load(name: str, **options: Any) -> YOLO:
     return YOLO(name, **options)
 
 
-def _parse_overrides(pairs: list[str] | None) -> dict[str, Any]:
+def _parse_overrides(pairs: list[str]) -> dict[str, Any]:
     from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg, smart_value
 
     known = DEFAULT_CFG_DICT.keys() - FIXED_BY_VERB
     options = {}
-    for pair in pairs or []:
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
             raise OptionError(f"{pair!r} is not of the form key=value.")
@@ -247,6 +261,21 @@ def _parse_overrides(pairs: list[str] | None) -> dict[str, Any]:
     except (TypeError, ValueError) as error:
         raise OptionError(_one_line(error)) from error
     return options
+
+
+def _confidence(text: str) -> float:
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+
+
+def _pixels(text: str) -> int:
+    if text.isdecimal() and (value := int(text)) >= 32:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 32")
 
 
 def _check_data(options: dict[str, Any]) -> None:

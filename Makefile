@@ -1,0 +1,40 @@
+# `make demo` and `make test` start from python3, pip, venv and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+export YOLO_OFFLINE ?= 1
+export YOLO_AUTOINSTALL ?= 0
+
+.PHONY: demo test test-all fast lint tables clean
+
+demo: .venv/demo.stamp
+	@mkdir -p runs/demo
+	$(BIN)/python -m reproduce.datasets.digits runs/demo/scene.png
+	$(BIN)/zoo predict yolov8n_dattn.digits runs/demo/scene.png --out runs/demo
+
+test: lint
+	$(BIN)/zoo verify
+	$(BIN)/pytest -m "not slow"
+
+test-all: lint
+	$(BIN)/zoo verify
+	$(BIN)/pytest
+
+fast: .venv/dev.stamp
+	$(BIN)/pytest -m fast
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tables: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.readme
+
+clean:
+	rm -rf .venv dist build
+
+.venv/%.stamp: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	if command -v uv >/dev/null; then uv pip install --python $(BIN)/python -e ".[$*]"; \
+	else $(BIN)/python -m pip install -e ".[$*]"; fi
+	touch $@
