@@ -28,7 +28,7 @@ lint: .venv/dev.stamp
 	$(BIN)/mypy
 
 tables: .venv/dev.stamp
-	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m benchmarks.tables
 
 clean:
 	rm -rf .venv dist build

@@ -15,16 +15,34 @@ from zoo.registry import ModelInfo, list_models, model_info
 if TYPE_CHECKING:
     from zoo.engine import YOLO
     from zoo.factory import create
+    from zoo.hub import push_to_hub
+    from zoo.weights import save
 
 __version__ = "0.1.0"
 
+OFFLINE = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true"}
 # Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
 os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
-_LAZY = {"create": "zoo.factory", "YOLO": "zoo.engine"}
+_LAZY = {
+    "YOLO": "zoo.engine",
+    "create": "zoo.factory",
+    "push_to_hub": "zoo.hub",
+    "save": "zoo.weights",
+}
 
-__all__ = ["YOLO", "ModelInfo", "ZooError", "__version__", "create", "list_models", "model_info"]
+__all__ = [
+    "YOLO",
+    "ModelInfo",
+    "ZooError",
+    "__version__",
+    "create",
+    "list_models",
+    "model_info",
+    "push_to_hub",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

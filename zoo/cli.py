@@ -8,17 +8,15 @@ import difflib
 import glob
 import inspect
 import json
-import os
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import registry
 from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, ZooError
+from zoo.files import replacing, write_text
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results
@@ -38,12 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments after the program's name; those of the process when omitted.
 
     Returns:
-        Exit code: 0, or 1 after a `ZooError`, which is printed as one line. Malformed arguments exit with 2.
+        Exit code: 0, or 1 after a `ZooError` or an `OSError`, which is printed as one line. Malformed arguments exit
+        with 2.
     """
     arguments = vars(_parser().parse_args(argv))
     try:
         arguments.pop("verb")(**arguments)
-    except ZooError as error:
+    except (ZooError, OSError) as error:
         print(f"zoo: error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -170,10 +169,9 @@ def predict(
             [[d["name"], f"{d['confidence']:.2f}", *(f"{x:.0f}" for x in d["box"])] for d in records[0]["detections"]],
         )
     if json_file:
-        with _replacing(json_file) as temporary:
-            temporary.write_text(json.dumps(records, indent=2) + "\n")
+        write_text(json_file, json.dumps(records, indent=2) + "\n")
     if csv_file:
-        with _replacing(csv_file) as temporary, temporary.open("w", newline="") as file:
+        with replacing(csv_file) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["image", "class", "name", "confidence", "x1", "y1", "x2", "y2"])
             for record in records:
@@ -345,21 +343,8 @@ def _write_picture(results: Results, path: Path) -> None:
     import cv2
 
     _, encoded = cv2.imencode(".jpg", results.plot())
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` that takes its place when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def _print_table(header: list[str], rows: list[list[str]]) -> None:

@@ -6,6 +6,7 @@ and enough to rebuild the architecture without the registry knowing its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -43,6 +44,7 @@ class GraftConfig:
         if not isinstance(self.options, Mapping):
             raise ConfigError(f"graft options must be a mapping, found {type(self.options).__name__}.")
         options = {key: _option(key, value) for key, value in self.options.items()}
+        _check_cost(options)
         object.__setattr__(self, "options", MappingProxyType(options))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -77,6 +79,7 @@ class ModelConfig:
         class_width: Hidden channels of the class branch where they differ from what `num_classes` gives in
             Ultralytics (a checkpoint trained on more classes keeps its wider branch).
         imgsz: Training resolution, pixels of the longer side.
+        base_sha256: Of the official weights that training started from, `None` when it started from scratch.
     """
 
     name: str
@@ -87,6 +90,7 @@ class ModelConfig:
     class_names: tuple[str, ...] | None = None
     class_width: int | None = None
     imgsz: int = 640
+    base_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -101,6 +105,8 @@ class ModelConfig:
                 raise ConfigError(f"{key} must be an integer between {low} and {high}, found {value!r}.")
         if self.class_width is not None and (type(self.class_width) is not int or not 1 <= self.class_width <= 4096):
             raise ConfigError(f"class_width must be null or a positive integer, found {self.class_width!r}.")
+        if self.base_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", str(self.base_sha256)):
+            raise ConfigError(f"base_sha256 must be null or 64 hex digits, found {self.base_sha256!r}.")
         positions = [graft.position for graft in self.grafts]
         if len(set(positions)) != len(positions):
             raise ConfigError(f"two grafts share a position: {positions}.")
@@ -125,7 +131,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: Any) -> ModelConfig:
-        """Read what `to_dict` wrote.
+        """Read what `to_dict` wrote; `versions` and `weights`, which `zoo.save` adds, are not part of the model.
 
         Args:
             data: Parsed JSON, of any type: it is not trusted.
@@ -137,7 +143,8 @@ class ModelConfig:
             raise ConfigError(f"a model config is a JSON object, found {type(data).__name__}.")
         if data.get("schema") != SCHEMA:
             raise ConfigError(f"config schema {data.get('schema')!r} is not {SCHEMA}; update yolo-attention-zoo.")
-        keywords = _keywords({key: value for key, value in data.items() if key != "schema"}, cls, "model config")
+        own = {key: value for key, value in data.items() if key not in {"schema", "versions", "weights"}}
+        keywords = _keywords(own, cls, "model config")
         grafts = keywords.get("grafts", ())
         if not isinstance(grafts, list | tuple):
             raise ConfigError(f"grafts must be a list, found {type(grafts).__name__}.")
@@ -167,8 +174,23 @@ def _keywords(data: Any, cls: type, what: str) -> dict[str, Any]:
 def _option(key: Any, value: Any) -> Option:
     if not isinstance(key, str):
         raise ConfigError(f"graft option names are strings, found {key!r}.")
-    if isinstance(value, list | tuple) and all(type(item) is int for item in value):
-        return tuple(value)
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, bool | str):
         return value
-    raise ConfigError(f"graft option {key}={value!r} is not a number, string, boolean or list of integers.")
+    if isinstance(value, list | tuple) and len(value) <= 16 and all(type(item) is int for item in value):
+        largest, found = 256, tuple(value)
+    elif type(value) in (int, float):
+        largest, found = 64 if key == "reduction" or key.endswith("_size") else 4096, value
+    else:
+        raise ConfigError(f"graft option {key}={value!r:.80} is no number, string, boolean or short integer list.")
+    if not all(abs(number) <= largest for number in (found if isinstance(found, tuple) else (found,))):
+        raise ConfigError(f"graft option {key}={value!r:.80} is beyond {largest}: it would cost absurd memory.")
+    return found
+
+
+def _check_cost(options: Mapping[str, Option]) -> None:
+    """Keep a config from elsewhere from asking for absurd memory; the zoo's own largest is 1.6 % of the limit."""
+    width = max((abs(value) for value in options.values() if type(value) is int), default=1)
+    depth = max((sum(map(abs, value)) for value in options.values() if isinstance(value, tuple)), default=1)
+    ratio = max((abs(value) for value in options.values() if isinstance(value, float)), default=1.0)
+    if width**2 * max(depth, 1) * max(ratio, 1.0) > 1 << 24:
+        raise ConfigError(f"graft options {dict(options)} would cost absurd memory.")

@@ -72,6 +72,7 @@ class GraftedDetectionModel(DetectionModel):
             class_names=None if self.names == placeholder else tuple(str(name) for name in self.names.values()),
             class_width=self.yaml.get("class_width"),
             imgsz=self.yaml["imgsz"],
+            base_sha256=self.yaml.get("base_sha256"),
         )
 
     def reset_classes(self, num_classes: int, class_names: Sequence[str] | None = None) -> list[str]:
@@ -164,6 +165,7 @@ def to_yaml(config: ModelConfig) -> dict[str, Any]:
         "nc": config.num_classes,
         "class_width": config.class_width,
         "imgsz": config.imgsz,
+        "base_sha256": config.base_sha256,
         "grafts": [graft.to_dict() for graft in config.grafts],
     }
 

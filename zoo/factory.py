@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from zoo import registry, weights
+from torch import Tensor
+
+from zoo import base, manifest, registry, weights
 from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
+from zoo.errors import OptionError
 
 LOGGER = logging.getLogger("zoo")
 
@@ -23,11 +27,14 @@ def create(
     """Build a registered model, or one that a directory or a Hub repository describes.
 
     Args:
-        name: `"<architecture>"`, `"<architecture>.<tag>"`, `"local-dir:<path>"` or `"hf-hub:<org>/<repo>[@<revision>]"`.
+        name: `"<architecture>"`, `"<architecture>.<tag>"`, `"local-dir:<path>"` or
+            `"hf-hub:<org>/<repo>[@<revision>]"`.
         pretrained: Load the weights of the tag, or of the first tag. The last two forms always load theirs.
-        num_classes: Another number of classes than the weights have: all but the class head is kept.
+        num_classes: Another number of classes than the weights have: all but the class logits is kept, and one line
+            of the log names what was not.
         base_weights: Official weights of the plain base, placed under fresh grafts: a path, a file name that
-            Ultralytics publishes (`"yolov8s.pt"`), or `True` for the base's own.
+            Ultralytics publishes (`"yolov8s.pt"`, downloaded if it is nowhere on this machine), or `True` for the
+            base's own.
 
     Returns:
         A detector in eval mode, float32, that maps images `(B, 3, H, W)` in [0, 1] to what Ultralytics' does.
@@ -36,16 +43,52 @@ def create(
         UnknownModelError: No such model.
         UnknownTagError: No such tag of the model.
         NoWeightsError: `pretrained` for a model that has none.
+        ConfigError: `num_classes` is not a number of classes, or a `config.json` is malformed.
+        OptionError: Two kinds of weights were asked for.
+        HubError: The Hub refused or failed.
         WeightsError: The weights cannot be found, verified or loaded.
     """
+    if base_weights and (pretrained or not name.isidentifier()):
+        raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
     if name.startswith("local-dir:"):
-        directory = Path(name.removeprefix("local-dir:"))
-        config = ModelConfig.from_dict(json.loads((directory / "config.json").read_text()))
-        tensors = weights.read(directory / "model.safetensors")
-        model = build(config)
-        weights.load_into(model, tensors)
+        model = _with_weights(*weights.read_saved(Path(name.removeprefix("local-dir:"))))
+    elif name.startswith("hf-hub:"):
+        from zoo import hub
+
+        model = _with_weights(*weights.read_saved(hub.snapshot(name.removeprefix("hf-hub:"))))
     else:
         architecture, tag = registry.split_tag(name)
         config = registry.get_config(architecture)
-        model = build(config if num_classes is None else config.with_classes(num_classes))
+        if tag or pretrained:
+            name, entry = manifest.find(name)
+            config = replace(config.with_classes(entry.num_classes, entry.class_names), imgsz=entry.imgsz)
+        if pretrained:
+            tensors = weights.read(weights.resolve(name))
+            model = _with_weights(replace(config, class_width=weights.class_head(tensors)[1]), tensors)
+        elif base_weights:
+            model = _with_base(config, base_weights)
+        else:
+            return build(config if num_classes is None else config.with_classes(num_classes))
+    before = model.config
+    if num_classes is not None and num_classes != before.num_classes:
+        fresh = model.reset_classes(before.with_classes(num_classes).num_classes)
+        LOGGER.warning("%s: %d classes, freshly initialised: %s", name, num_classes, ", ".join(fresh))
+    return model
+
+
+def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> GraftedDetectionModel:
+    model = build(config)
+    weights.load_into(model, tensors)
+    return model
+
+
+def _with_base(config: ModelConfig, base_weights: str | Path | bool) -> GraftedDetectionModel:
+    file = base.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
+    found = base.read(file)
+    num_classes, class_width = weights.class_head(found.tensors)
+    config = replace(
+        config.with_classes(num_classes, found.class_names), class_width=class_width, base_sha256=found.sha256
+    )
+    model = build(config)
+    weights.load_into(model, found.tensors, prefix="model.")
     return model

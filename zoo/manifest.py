@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from zoo import assets
-from zoo.errors import ManifestError
+from zoo.errors import ManifestError, NoWeightsError, UnknownTagError
 from zoo.files import read_json, write_text
 
 SCHEMA = 1
@@ -144,6 +144,28 @@ def tags(architecture: str) -> tuple[str, ...]:
     """Tags of an architecture that has weights, its default first; empty when it has none."""
     split = (name.split(".", 1) for name in entries())
     return tuple(tag for owner, tag in split if owner == architecture)
+
+
+def find(name: str) -> tuple[str, Entry]:
+    """The full name and the entry of some weights.
+
+    Args:
+        name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
+
+    Raises:
+        NoWeightsError: The architecture has no weights; the message lists what has some.
+        UnknownTagError: It has none of this tag; the message lists its tags.
+    """
+    architecture, _, tag = name.partition(".")
+    known = entries()
+    own = [full_name for full_name in known if full_name.startswith(f"{architecture}.")]
+    if not own:
+        raise NoWeightsError(f"{architecture} has no trained weights. There are {', '.join(known) or 'none yet'}.")
+    full_name = name if tag else own[0]
+    if full_name not in known:
+        tags_ = ", ".join(other.partition(".")[2] for other in own)
+        raise UnknownTagError(f"{architecture} has no weights tagged {tag!r}. Its tags: {tags_}.")
+    return full_name, known[full_name]
 
 
 def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -> None:

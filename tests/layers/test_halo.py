@@ -36,7 +36,7 @@ class TestUnmaskedContract(BlockContract):
 
 def dense(block: HaloAttention, x: Tensor) -> Tensor:
     """Pixel by pixel and key by key, in the dtype of x, for one image."""
-    _, dim, height, width = x.shape
+    height, width = x.shape[2:]
     side, halo, heads, depth, value = (
         block.block_size,
         block.halo_size,

@@ -176,8 +176,8 @@ class WindowAttention(nn.Module):
         if shift or not isinstance(height, int) or bottom or right:
             blocked = _shifted_windows_blocked(height, width, window, shift, x.device)
             bias = bias.masked_fill(blocked[:, None], float("-inf"))
-        y = _attend(*_to_windows(qkv, window, 3, self.heads), bias)
-        y = _from_windows(y, height + bottom, width + right)
+        q, k, v = _to_windows(qkv, window, 3, self.heads)
+        y = _from_windows(_attend(q, k, v, bias), height + bottom, width + right)
         if shift:
             y = y.roll((shift, shift), (1, 2))
         return self.proj(y[:, :height, :width])
