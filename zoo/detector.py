@@ -115,7 +115,9 @@ class GraftedDetectionModel(DetectionModel):
         for position in positions:
             if isinstance(position, int):
                 if position >= len(self.model) - 1:
-                    raise ConfigError(f"graft position {position} is not a layer before Detect ({len(self.model) - 1}).")
+                    raise ConfigError(
+                        f"graft position {position} is not a layer before Detect ({len(self.model) - 1})."
+                    )
 
                 def record(_: nn.Module, __: Any, output: Tensor, position: int = position) -> None:
                     shapes[position] = output.shape[1]
