@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -22,7 +23,7 @@ def create(
     *,
     pretrained: bool = False,
     num_classes: int | None = None,
-    base_weights: str | Path | bool | None = None,
+    base_weights: str | Path | Literal[True] | None = None,
 ) -> GraftedDetectionModel:
     """Build a registered model, or one that a directory or a Hub repository describes.
 
@@ -82,7 +83,7 @@ def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Grafted
     return model
 
 
-def _with_base(config: ModelConfig, base_weights: str | Path | bool) -> GraftedDetectionModel:
+def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> GraftedDetectionModel:
     file = base.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
     found = base.read(file)
     num_classes, class_width = weights.class_head(found.tensors)

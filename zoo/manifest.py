@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -44,7 +44,9 @@ class Entry:
         recipe: The command that trained it.
         commit: Commit of this repository that it was trained with.
         versions: Of the libraries it was trained with.
-        known_answer: Output of the model for a fixed input, see `zoo.verify.known_answer`.
+        known_answer: Output of the model for a fixed input, see `zoo.shipped.known_answer`.
+        dataset_license: Licence of the training data.
+        dataset_source: Where the training data can be had.
     """
 
     sha256: str
@@ -60,6 +62,8 @@ class Entry:
     commit: str
     versions: Mapping[str, str] = field(default_factory=dict)
     known_answer: tuple[float, ...] = ()
+    dataset_license: str = ""
+    dataset_source: str = ""
 
     def __post_init__(self) -> None:
         _check(isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256), "sha256", "64 hex digits", self.sha256)
@@ -69,6 +73,9 @@ class Entry:
         for key in ("dataset", "license", "recipe", "commit"):
             value = getattr(self, key)
             _check(isinstance(value, str) and value and value.isprintable(), key, "one line of text", value)
+        for key in ("dataset_license", "dataset_source"):
+            value = getattr(self, key)
+            _check(isinstance(value, str) and value.isprintable(), key, "one line of text", value)
         object.__setattr__(self, "class_names", _strings("class_names", self.class_names))
         _check(len(self.class_names) == self.num_classes, "class_names", f"{self.num_classes} names", self.class_names)
         object.__setattr__(self, "sources", _strings("sources", self.sources))
@@ -104,7 +111,11 @@ class Entry:
         if not isinstance(data, Mapping):
             raise ManifestError(f"a manifest entry is a JSON object, found {type(data).__name__}.")
         known = {item.name for item in fields(cls)}
-        wrong = {"unknown": set(data) - known, "missing": known - {"versions", "known_answer"} - set(data)}
+        required = {item.name for item in fields(cls) if item.default is MISSING and item.default_factory is MISSING}
+        wrong = {
+            "unknown": set(data) - known,
+            "missing": required - set(data),
+        }
         if found := "; ".join(f"{what} {sorted(keys)}" for what, keys in wrong.items() if keys):
             raise ManifestError(f"manifest entry keys do not fit the schema: {found}.")
         return cls(**data)

@@ -1,0 +1,362 @@
+"""Model cards: generated from the registry, the manifest and `results/`, never written by hand. No torch here."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo import assets, manifest, registry
+from zoo.config import STEM, GraftConfig, ModelConfig
+from zoo.files import write_text
+from zoo.manifest import Entry
+from zoo.registry import ModelInfo
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where an attention mechanism comes from."""
+
+    mechanism: str
+    idea: str
+    title: str
+    authors: str
+    year: int
+    arxiv: str
+
+
+_HAT = Paper(
+    "hybrid attention",
+    "windowed self-attention beside channel attention, then windows whose keys reach over their border",
+    "Activating More Pixels in Image Super-Resolution Transformer",
+    "Xiangyu Chen and Xintao Wang and Jiantao Zhou and Yu Qiao and Chao Dong",
+    2022,
+    "2205.04437",
+)
+PAPERS = {
+    "a2": Paper(
+        "double attention",
+        "global descriptors gathered from the whole map, of which every pixel gets its own mixture",
+        "A2-Nets: Double Attention Networks",
+        "Yunpeng Chen and Yannis Kalantidis and Jianshu Li and Shuicheng Yan and Jiashi Feng",
+        2018,
+        "1810.11579",
+    ),
+    "dattn": Paper(
+        "deformable attention",
+        "every pixel attends to sampling points whose positions the image itself has moved",
+        "Vision Transformer with Deformable Attention",
+        "Zhuofan Xia and Xuran Pan and Shiji Song and Li Erran Li and Gao Huang",
+        2022,
+        "2201.00520",
+    ),
+    "halo": Paper(
+        "halo attention",
+        "blocks of pixels that attend to their block and a margin around it",
+        "Scaling Local Self-Attention for Parameter Efficient Visual Backbones",
+        "Ashish Vaswani and Prajit Ramachandran and Aravind Srinivas and Niki Parmar and Blake Hechtman "
+        "and Jonathon Shlens",
+        2021,
+        "2103.12731",
+    ),
+    "hat": _HAT,
+    "hat_stem": _HAT,
+}
+
+# Layers worth drawing, and which of them each reads.
+_DRAWN = {
+    "yolov8": (
+        {2: "P2 stage", 4: "P3 stage", 6: "P4 stage", 8: "P5 stage", 9: "SPPF", 12: "neck, P4 going up"}
+        | {15: "neck, P3", 18: "neck, P4", 21: "neck, P5", 22: "Detect"},
+        {4: [2], 6: [4], 8: [6], 9: [8], 12: [9, 6], 15: [12, 4], 18: [15, 12], 21: [18, 9], 22: [15, 18, 21]},
+    ),
+    "yolo11": (
+        {2: "P2 stage", 4: "P3 stage", 6: "P4 stage", 8: "P5 stage", 9: "SPPF", 10: "C2PSA", 13: "neck, P4 going up"}
+        | {16: "neck, P3", 19: "neck, P4", 22: "neck, P5", 23: "Detect"},
+        {4: [2], 6: [4], 8: [6], 9: [8], 10: [9], 13: [10, 6], 16: [13, 4], 19: [16, 13], 22: [19, 10]}
+        | {23: [16, 19, 22]},
+    ),
+}
+
+
+def path(name: str) -> Path:
+    """The card's file."""
+    return assets.root() / "cards" / f"{name}.md"
+
+
+def names() -> list[str]:
+    """What has a card: every entry of the manifest, and every architecture without weights."""
+    return [name for arch in registry.names() for name in [f"{arch}.{tag}" for tag in manifest.tags(arch)] or [arch]]
+
+
+def render(name: str) -> str:
+    """The card of trained weights (`"<architecture>.<tag>"`) or of an architecture, as Markdown.
+
+    Raises:
+        UnknownModelError: No such model.
+        UnknownTagError: No such tag of the model.
+        NoWeightsError: A tag of a model that has none.
+    """
+    architecture, tag = registry.split_tag(name)
+    config, info = registry.get_config(architecture), registry.model_info(architecture)
+    if tag is None:
+        sections = [_what(config), _drawing(config), _size(info), _UNTRAINED, _use_untrained(architecture)]
+        return _card(name, config, [*sections, _licence(config), _citation(config)])
+    _, entry = manifest.find(name)
+    sections = [
+        _what(config, entry),
+        _drawing(config),
+        _size(info),
+        _training(entry),
+        _results(config, tag, entry),
+        _limits(entry),
+        _use(name, entry),
+        _licence(config, entry),
+        _citation(config),
+    ]
+    return _card(name, config, sections, entry)
+
+
+def render_model(config: ModelConfig, repo_id: str) -> str:
+    """The card of somebody's own model in a repository of the Hub; it claims no metrics."""
+    use = f"""## How to load it
+
+```python
+import zoo
+
+model = zoo.create("hf-hub:{repo_id}")
+```"""
+    classes = f"Classes: {', '.join(config.class_names)}." if config.class_names else f"Classes: {config.num_classes}."
+    return _card(
+        config.name, config, [_what(config), classes, _drawing(config), use, _licence(config), _citation(config)]
+    )
+
+
+def write(name: str | None = None) -> list[Path]:
+    """Write the card of `name`, or every card, and delete the cards of what is gone.
+
+    Raises:
+        UnknownModelError: No such model.
+        UnknownTagError: No such tag of the model.
+        NoWeightsError: A tag of a model that has none.
+    """
+    wanted = names()
+    written = []
+    for each in wanted if name is None else [name]:
+        write_text(path(each), render(each))
+        written.append(path(each))
+    for card in (assets.root() / "cards").glob("*.md"):
+        if card.stem not in wanted:
+            card.unlink()
+    return written
+
+
+def _card(name: str, config: ModelConfig, sections: list[str], entry: Entry | None = None) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data = ModelCardData(
+        license="agpl-3.0",
+        library_name="yolo-attention-zoo",
+        pipeline_tag="object-detection",
+        tags=["yolo", "attention", *sorted({graft.block for graft in config.grafts})],
+        model_name=name,
+        eval_results=[
+            EvalResult("object-detection", entry.dataset.lower(), entry.dataset, metric, value, dataset_split=split)
+            for split, values in entry.metrics.items()
+            for metric, value in values.items()
+        ]
+        if entry
+        else None,
+    )
+    return "\n\n".join([f"---\n{data.to_yaml()}\n---", f"# {name}", *filter(None, sections)]) + "\n"
+
+
+def _what(config: ModelConfig, entry: Entry | None = None) -> str:
+    base = f"Ultralytics {config.base_name.replace('yolov8', 'YOLOv8').replace('yolo11', 'YOLO11')}"
+    trained = f", trained on {entry.dataset}" if entry else ""
+    if not config.grafts:
+        return f"{base}{trained}, without attention grafts: the control that comparisons need."
+    paper = PAPERS[config.grafts[0].block]
+    places = _join([_place(graft) for graft in config.grafts])
+    return (
+        f"{base} with {paper.mechanism} grafted on {places}{trained}. The mechanism: {paper.idea} "
+        f"([{paper.title}](https://arxiv.org/abs/{paper.arxiv}), {paper.year}).\n\n"
+        f"A graft is `y = x + gamma * block(x)` with one gamma a channel, zero at birth: untrained, the model computes "
+        f"what its base does, and all of the base's tensors keep their names."
+    )
+
+
+def _place(graft: GraftConfig) -> str:
+    return "the image" if graft.position == STEM else f"the output of layer {graft.position}"
+
+
+def _drawing(config: ModelConfig) -> str:
+    labels, reads = _DRAWN[config.base]
+    grafts = {graft.position: graft.block for graft in config.grafts}
+    if not grafts.keys() <= {STEM, *labels}:
+        return ""
+
+    def source(layer: int | str) -> str:
+        return f"G{layer}" if layer in grafts else f"L{layer}"
+
+    lines = ["flowchart TD", f"    L{STEM}[image]"]
+    lines += [f'    L{layer}["{layer}: {label}"]' for layer, label in labels.items()]
+    lines += [f'    G{position}(["+ gamma * {block}"])' for position, block in grafts.items()]
+    lines += [f"    L{position} ==> G{position}" for position in grafts]
+    lines += [f"    {source(STEM)} --> L2"]
+    lines += [f"    {source(read)} --> L{layer}" for layer, layers in reads.items() for read in layers]
+    title = "Where the graft sits" if grafts else "The layers"
+    return f"## {title}\n\n```mermaid\n" + "\n".join(lines) + "\n```"
+
+
+def _size(info: ModelInfo) -> str:
+    rows = [f"| {info.name} | {info.params / 1e6:.3f} | {info.gflops:.2f} |"]
+    if info.grafts:
+        rows = [f"| {info.base} (base) | {info.base_params / 1e6:.3f} | {info.base_gflops:.2f} |", *rows]
+        params, gflops = info.params / info.base_params - 1, info.gflops / info.base_gflops - 1
+        rows += [f"| added | {params:+.1%} | {gflops:+.1%} |"]
+    table = "\n".join(["| model | parameters, M | GFLOPs |", "|---|---|---|", *rows])
+    return f"## Size\n\nWith 80 classes, at 640 x 640 pixels, counted by `torch.utils.flop_counter`.\n\n{table}"
+
+
+def _training(entry: Entry) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in entry.versions.items())
+    return f"""## Training
+
+- Data: {entry.dataset}{f", {entry.dataset_source}" if entry.dataset_source else ""}
+- Classes: {", ".join(entry.class_names)}
+- Resolution: {entry.imgsz} pixels
+- Command, at commit `{entry.commit}`: `{entry.recipe}`
+- Versions: {versions or "not recorded"}"""
+
+
+def _results(config: ModelConfig, tag: str, entry: Entry) -> str:
+    rows = [
+        f"| {split} | {metric} | {value:.3f} |"
+        for split, values in entry.metrics.items()
+        for metric, value in values.items()
+    ]
+    shipped = "\n".join(["| split | metric | value |", "|---|---|---|", *rows])
+    return f"## Results\n\nOf this very file, as stored in fp16:\n\n{shipped}\n\n{_seeds(config, tag, entry.imgsz)}"
+
+
+def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
+    """What the recorded runs of this model and of its base say about the attention."""
+    metric = "val_mAP50-95"
+    own, base = (_runs(name, tag, imgsz, metric) for name in (config.name, config.base_name))
+    if not own:
+        return f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."
+    said = f"Over {_spread(list(own.values()))} (validation mAP50-95, `results/{tag}.csv`)."
+    if not config.grafts:
+        return said
+    shared = sorted(own.keys() & base.keys())
+    if not shared:
+        return f"{said} The plain base has not been trained with this recipe: whether the attention helps is not known."
+    gains = [own[seed] - base[seed] for seed in shared]
+    higher = sum(gain > 0 for gain in gains)
+    said += f" The plain base with the same recipe: {_spread([base[seed] for seed in shared])}; mean difference "
+    said += f"{statistics.mean(gains):+.3f}, higher in {higher} of {len(shared)} shared seeds."
+    if len(shared) >= 3 and higher == len(shared):
+        return f"{said} The attention helped here."
+    if len(shared) < 3:
+        return f"{said} That is too few seeds to say whether the attention helps."
+    return f"{said} **The attention did not help measurably here.**"
+
+
+def _runs(name: str, tag: str, imgsz: int, metric: str) -> dict[str, float]:
+    """Seed to metric, for the complete runs that `results/<tag>.csv` records."""
+    file = assets.root() / "results" / f"{tag}.csv"
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as lines:
+        return {
+            row["seed"]: float(row[metric])
+            for row in csv.DictReader(lines)
+            if row["model"] == name and row["status"] == "complete" and row["imgsz"] == str(imgsz) and row[metric]
+        }
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"1 seed: {values[0]:.3f}"
+    return f"{len(values)} seeds: {statistics.mean(values):.3f} with standard deviation {statistics.stdev(values):.3f}"
+
+
+def _limits(entry: Entry) -> str:
+    return f"""## Intended use and limits
+
+For detecting {_join(list(entry.class_names))} in images like those of {entry.dataset}, as a starting point for
+fine-tuning, and for comparing attention mechanisms. It has seen nothing else: on other images, or at sizes far from
+{entry.imgsz} pixels, expect worse, and measure before you rely on it. Not for medical, safety or surveillance
+decisions."""
+
+
+_UNTRAINED = "## Results\n\nNo trained weights of this architecture are published, so there is nothing to claim."
+
+
+def _use(name: str, entry: Entry) -> str:
+    architecture, tag = registry.split_tag(name)
+    hub = next((source for source in entry.sources if source.startswith("hf:")), None)
+    from_hub = f'\nmodel = zoo.create("hf-hub:{hub.removeprefix("hf:")}")  # the same, from the Hub' if hub else ""
+    default = f'model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True)'
+    comment = "" if tag == manifest.tags(architecture)[0] else "  # loads the default tag, not this one"
+    return f"""## How to load it
+
+```python
+import zoo
+
+model = zoo.create("{name}", pretrained=True)  # a torch.nn.Module{from_hub}
+zoo.YOLO("{name}", pretrained=True).predict("image.jpg")  # the Ultralytics engine
+```
+
+```python
+import torch
+
+{default}{comment}
+```
+
+```
+zoo predict {name} image.jpg
+```"""
+
+
+def _use_untrained(architecture: str) -> str:
+    base = registry.get_config(architecture).base_name
+    return f"""## How to load it
+
+```python
+import zoo
+
+model = zoo.create("{architecture}", num_classes=3)  # randomly initialised
+model = zoo.create("{architecture}", base_weights="{base}.pt")  # official weights of the base underneath
+zoo.YOLO("{architecture}").train(data="my.yaml")
+```"""
+
+
+def _licence(config: ModelConfig, entry: Entry | None = None) -> str:
+    lines = ["- Code: AGPL-3.0-or-later, as Ultralytics, on which it builds"]
+    if entry:
+        lines += [f"- Weights: {entry.license}", f"- Data: {entry.dataset_license or 'see the data set'}"]
+    return "\n".join(["## Licence", "", *lines])
+
+
+def _citation(config: ModelConfig) -> str:
+    if not config.grafts:
+        return ""
+    paper = PAPERS[config.grafts[0].block]
+    key = paper.authors.split(" and ")[0].split()[-1].lower()
+    return f"""## Citation
+
+```bibtex
+@article{{{key}{paper.year},
+  title = {{{paper.title}}},
+  author = {{{paper.authors}}},
+  journal = {{arXiv preprint arXiv:{paper.arxiv}}},
+  year = {{{paper.year}}}
+}}
+```"""
+
+
+def _join(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
