@@ -90,7 +90,8 @@ class GraftedDetectionModel(DetectionModel):
         for level, branch in enumerate(head.cv3):
             old = branch[-1]
             new = nn.Conv2d(old.in_channels, num_classes, 1).to(old.weight)
-            nn.init.constant_(new.bias, _class_prior(num_classes, float(head.stride[level])))
+            with torch.no_grad():
+                new.bias.fill_(_class_prior(num_classes, float(head.stride[level])))
             branch[-1] = new.train(old.training)
             fresh += [f"model.{head.i}.cv3.{level}.{len(branch) - 1}.{name}" for name in ("weight", "bias")]
         head.nc, head.no = num_classes, num_classes + 4 * head.reg_max
@@ -132,12 +133,12 @@ class GraftedDetectionModel(DetectionModel):
                 hook.remove()
         return [shapes[position] for position in positions]
 
-    def _predict_once(self, x: Tensor, profile: bool = False, embed: list[int] | None = None) -> Any:
+    def _predict_once(self, x: Any, profile: bool = False, embed: list[int] | None = None) -> Any:
         """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
         grafts = getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
         if STEM in grafts:
             x = grafts[STEM](x)
-        outputs: list[Tensor | None] = []
+        outputs: list[Any] = []
         times: list[float] = []
         pooled = []
         for layer in self.model:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.config import GraftConfig
+from zoo.config import GraftConfig, Option
 from zoo.registry import register
 
 P3, P4, P5 = 15, 18, 21
@@ -15,7 +15,7 @@ EMBED_STEM = {"n": 32, "s": 48, "m": 64, "l": 64, "x": 64}
 
 def _graft(position: int | str, embed_dim: int) -> GraftConfig:
     block = "hat_stem" if position == "stem" else "hat"
-    options = {"embed_dim": embed_dim, "depths": (2,), "heads": (embed_dim // 16,), "window_size": 8}
+    options: dict[str, Option] = {"embed_dim": embed_dim, "depths": (2,), "heads": (embed_dim // 16,), "window_size": 8}
     return GraftConfig(position, block, options)
 
 
