@@ -91,7 +91,7 @@ class GraftedDetectionModel(DetectionModel):
             old = branch[-1]
             new = nn.Conv2d(old.in_channels, num_classes, 1).to(old.weight)
             with torch.no_grad():
-                new.bias.fill_(_class_prior(num_classes, float(head.stride[level])))
+                new.get_parameter("bias").fill_(_class_prior(num_classes, float(head.stride[level])))
             branch[-1] = new.train(old.training)
             fresh += [f"model.{head.i}.cv3.{level}.{len(branch) - 1}.{name}" for name in ("weight", "bias")]
         head.nc, head.no = num_classes, num_classes + 4 * head.reg_max
