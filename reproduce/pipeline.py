@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import hashlib
 import io
 import itertools
 import json
@@ -13,7 +12,6 @@ import logging
 import math
 import os
 import platform
-import shutil
 import signal
 import statistics
 import subprocess
@@ -36,7 +34,7 @@ from ultralytics.nn.tasks import load_checkpoint
 import zoo
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
-from zoo import manifest, weights
+from zoo import shipped, weights
 from zoo.errors import DataError, OptionError, ZooError
 
 logger = logging.getLogger(__name__)
@@ -259,35 +257,24 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def ship(job: Job, recipe: dict[str, Any], row: dict[str, Any]) -> None:
-    """Put a run's weights into ``weights/`` and its entry into the manifest."""
-    name = f"{job.model}.{recipe['tag']}"
-    target = ROOT / "weights" / f"{name}.safetensors"
-    source = job.directory / "weights" / "zoo"
-    config = json.loads((source / "config.json").read_text())
-    temporary = target.with_name(f".{target.name}.tmp")
-    target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(source / "model.safetensors", temporary)
-    temporary.replace(target)
-    entry = {
-        "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
-        "bytes": target.stat().st_size,
-        "sources": [f"repo:weights/{target.name}"],
-        "num_classes": config["num_classes"],
-        "class_names": config["class_names"],
-        "imgsz": row["imgsz"],
-        "dataset": recipe["dataset"]["name"],
-        "license": "AGPL-3.0",
-        "metrics": {
+    """Take a run's weights into the repository: file, manifest entry and card."""
+    shipped.ship(
+        job.directory / "weights" / "zoo",
+        f"{job.model}.{recipe['tag']}",
+        dataset=recipe["dataset"]["name"],
+        dataset_license=recipe["dataset"]["license"],
+        dataset_source=recipe["dataset"].get("where", ""),
+        imgsz=row["imgsz"],
+        metrics={
             split: {metric: row[f"{split}_{metric}"] for metric in ("mAP50", "mAP50-95")}
             for split in ("val", "test")
             if row[f"{split}_mAP50"] != ""
         },
-        "recipe": job.command,
-        "commit": row["commit"],
-        "versions": json.loads(row["versions"]),
-    }
-    manifest.add(name, entry)
-    logger.info("shipped %s", target)
+        recipe=job.command,
+        commit=row["commit"],
+        versions=json.loads(row["versions"]),
+    )
+    logger.info("shipped %s.%s", job.model, recipe["tag"])
 
 
 def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:

@@ -224,7 +224,7 @@ def _training(entry: Entry) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in entry.versions.items())
     return f"""## Training
 
-- Data: {entry.dataset}{f", {entry.dataset_source}" if entry.dataset_source else ""}
+- Data: {entry.dataset}. {entry.dataset_source}
 - Classes: {", ".join(entry.class_names)}
 - Resolution: {entry.imgsz} pixels
 - Command, at commit `{entry.commit}`: `{entry.recipe}`
