@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import platform
+import re
 import signal
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
+from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from zoo import shipped, weights
@@ -44,8 +46,10 @@ SMOKE = {"epochs": 1, "batch": 4, "nbs": 4, "warmup_epochs": 0}
 SMOKE_IMAGES = 16
 TIMED_STEPS = 20
 ORIGIN = "origin.json"
+GAMMA = re.compile(r"grafts\.[^.]+\.gamma")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
+SHIPPED_METRICS = ("mAP50", "mAP50-95")
 PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
 
 
@@ -66,6 +70,7 @@ class Job:
     base_weights: str | None = None
     resume: bool = False
     finish: bool = False
+    download: bool = False
     dry_run: bool = False
     smoke: bool = False
     unverified: bool = False
@@ -94,7 +99,7 @@ class Job:
 
 
 def load_recipe(name: str) -> dict[str, Any]:
-    """Read ``recipes/<name>.yaml``: the tag, the data set and Ultralytics' training arguments."""
+    """Read ``recipes/<name>.yaml``: the data set and Ultralytics' training arguments. The name is the weights' tag."""
     return yaml.safe_load((Path(__file__).parent / "recipes" / f"{name}.yaml").read_text())
 
 
@@ -109,6 +114,10 @@ def run(job: Job) -> dict[str, Any]:
         raise OptionError(
             f"--ship is for unaltered runs of data sets whose licence permits it: {recipe['dataset']['license']}."
         )
+    if job.download:
+        if job.data is None or "archives" not in recipe["dataset"]:
+            raise OptionError("--download is for coco and voc, and needs --data, the folder to fetch into.")
+        fetch(recipe["dataset"]["archives"], job.data)
     data = prepare(
         recipe["dataset"], job.data, job.cache, SMOKE_IMAGES if job.smoke else None, verify=not job.unverified
     )
@@ -129,13 +138,27 @@ def run(job: Job) -> dict[str, Any]:
         train(job, data, arguments)
         row = measure(job, data, arguments, time.monotonic() - started)
         record.write_text(json.dumps(row, indent=2))
-        append_row((job.directory if job.smoke else ROOT / "results") / f"{job.recipe}.csv", row)
-    if job.smoke:
-        return row
+        comparable = not (job.smoke or job.unverified)
+        append_row((ROOT / "results" if comparable else job.directory) / f"{job.recipe}.csv", row)
     if job.ship or (job.ship is None and job.seed == 0 and recipe["ship"] and job.follows_recipe):
         if row["status"] != "complete":
             raise OptionError(f"{job.directory} was cut at epoch {row['epochs']}; it is recorded and not shipped.")
-        ship(job, recipe, row)
+        shipped.ship(
+            job.directory / "weights" / "zoo",
+            f"{job.model}.{job.recipe}",
+            dataset=recipe["dataset"]["name"],
+            dataset_license=recipe["dataset"]["license"],
+            dataset_source=recipe["dataset"]["source"],
+            imgsz=row["imgsz"],
+            metrics={
+                split: {metric: row[f"{split}_{metric}"] for metric in SHIPPED_METRICS}
+                for split in ("val", "test")
+                if row[f"{split}_mAP50"] != ""
+            },
+            recipe=job.command,
+            commit=row["commit"],
+            versions=json.loads(row["versions"]),
+        )
     return row
 
 
@@ -194,7 +217,7 @@ def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> 
     row: dict[str, Any] = {
         "model": job.model,
         "seed": job.seed,
-        "status": "complete" if epochs >= load_recipe(job.recipe)["train"]["epochs"] else "cut",
+        "status": "complete" if epochs == load_recipe(job.recipe)["train"]["epochs"] else "cut",
         "epochs": epochs,
         "imgsz": arguments["imgsz"],
         "base_weights": job.base_weights or "",
@@ -209,9 +232,9 @@ def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> 
             scores = coco_metrics(annotations, predictions) | voc_metrics(annotations, predictions)
             scores |= {f"ultralytics_{name}": value for name, value in stock.items()}
         row |= {f"{split}_{name}": "" if math.isnan(scores[name]) else round(scores[name], 5) for name in METRICS}
-    grafts = {position: float(graft.gamma.detach().norm()) for position, graft in model.grafts.items()}
+    gammas = {key.split(".")[1]: p for key, p in model.named_parameters() if GAMMA.fullmatch(key)}
     return row | {
-        "gamma_norms": json.dumps({position: round(norm, 4) for position, norm in grafts.items()}),
+        "gamma_norms": json.dumps({position: round(float(p.detach().norm()), 4) for position, p in gammas.items()}),
         "hours": round(seconds / 3600, 3),
         **json.loads((job.directory / ORIGIN).read_text()),
     }
@@ -254,27 +277,6 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
         temporary = path.with_name(f".{path.name}.tmp")
         temporary.write_text(before + line.getvalue())
         temporary.replace(path)
-
-
-def ship(job: Job, recipe: dict[str, Any], row: dict[str, Any]) -> None:
-    """Take a run's weights into the repository: file, manifest entry and card."""
-    shipped.ship(
-        job.directory / "weights" / "zoo",
-        f"{job.model}.{recipe['tag']}",
-        dataset=recipe["dataset"]["name"],
-        dataset_license=recipe["dataset"]["license"],
-        dataset_source=recipe["dataset"].get("where", ""),
-        imgsz=row["imgsz"],
-        metrics={
-            split: {metric: row[f"{split}_{metric}"] for metric in ("mAP50", "mAP50-95")}
-            for split in ("val", "test")
-            if row[f"{split}_mAP50"] != ""
-        },
-        recipe=job.command,
-        commit=row["commit"],
-        versions=json.loads(row["versions"]),
-    )
-    logger.info("shipped %s.%s", job.model, recipe["tag"])
 
 
 def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -335,6 +337,7 @@ def parse(recipe: str, argv: list[str] | None = None) -> Job:
     parser.add_argument("--model", required=True, help="a registered name, see 'zoo list'")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, help="folder of the original data set; nothing is written into it")
+    parser.add_argument("--download", action="store_true", help="fetch the published archives into --data first")
     parser.add_argument("--cache", type=Path, default=Job.cache, help="where prepared data sets are kept")
     parser.add_argument("--runs", type=Path, default=Job.runs, help="where Ultralytics' run folders are kept")
     parser.add_argument("--device", default=Job.device, help="as Ultralytics takes it: cpu, 0, 0,1")

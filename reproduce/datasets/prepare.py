@@ -63,9 +63,11 @@ def present_splits(spec: dict[str, Any], source: Path | None) -> list[str]:
     """
     if spec["format"] == "digits":
         return list(digits.SPLITS)
-    where = " ".join(str(spec.get("where", "")).split())
+    where = f"It is published at {spec['source']}; --data is {spec['root']}."
+    if "archives" in spec:
+        where += " --download fetches it there."
     if source is None:
-        raise DataError(f"{spec['name']} needs --data, the folder that holds it. {where}")
+        raise DataError(f"{spec['name']} needs --data. {where}")
     missing = {split: [p for p in _required(spec, split) if not (source / p).exists()] for split in spec["splits"]}
     absent = [str(path) for split in ("train", "val") for path in missing[split]]
     if absent:
