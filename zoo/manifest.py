@@ -143,7 +143,7 @@ def entries(file: Path | None = None) -> dict[str, Entry]:
         raise ManifestError(f"{file} has schema {data['schema']!r}, not {SCHEMA}; update yolo-attention-zoo.")
     found = {}
     for name, fields_ in data["weights"].items():
-        _check_name(name)
+        check_name(name)
         try:
             found[name] = Entry.from_dict(fields_)
         except ManifestError as error:
@@ -179,6 +179,16 @@ def find(name: str) -> tuple[str, Entry]:
     return full_name, known[full_name]
 
 
+def check_name(name: Any) -> None:
+    """Raise unless a name is of the form that entries and their files have.
+
+    Raises:
+        ManifestError: It is not `<architecture>.<tag>` in lower case.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ManifestError(f"weights are named '<architecture>.<tag>' in lower case, found {name!r}.")
+
+
 def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -> None:
     """Add an entry, or replace the one of the same name where it stands.
 
@@ -189,7 +199,7 @@ def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -
     """
     from filelock import FileLock
 
-    _check_name(name)
+    check_name(name)
     entry = entry if isinstance(entry, Entry) else Entry.from_dict(entry)
     file = file or path()
     with FileLock(file.with_name(f".{file.name}.lock")):
@@ -222,11 +232,6 @@ def _is_repo_source(source: str) -> bool:
         and source.isprintable()
         and not set(source.removeprefix("repo:")) & set('\\:*?"<>|')
     )
-
-
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ManifestError(f"weights are named '<architecture>.<tag>' in lower case, found {name!r}.")
 
 
 def _check(holds: Any, key: str, expected: str, found: Any) -> None:

@@ -58,6 +58,7 @@ def ship(
         ManifestError: The name or a fact is malformed; the repository is as it was.
         WeightsError: The directory does not hold a model.
     """
+    manifest.check_name(name)
     model = create(f"local-dir:{directory}")
     file = assets.root() / "weights" / f"{name}.safetensors"
     source = directory / weights.MODEL_FILE

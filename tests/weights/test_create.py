@@ -12,61 +12,18 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 
 import zoo
-from zoo import errors, manifest, weights
+from tests.weights.conftest import randomized, same
+from zoo import errors, weights
 from zoo.files import sha256
 
 STOCK_TENSORS = {"yolov8n": 355, "yolo11n": 499}
 
 
-def randomized(name: str, **options) -> torch.nn.Module:
-    """A model whose every floating point tensor is random and exact in fp16."""
-    torch.manual_seed(0)
-    model = zoo.create(name, **options)
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_((torch.rand_like(tensor) * 0.2 + 0.01).half())
-    return model
-
-
-def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
-    mine, other = first.state_dict(), second.state_dict()
-    return mine.keys() == other.keys() and all(torch.equal(mine[key], other[key]) for key in mine)
-
-
-@pytest.fixture
-def shelf(tmp_path, monkeypatch) -> Path:
-    """An empty installation: a manifest and a weights folder of the test's own."""
-    monkeypatch.setattr("zoo.assets.root", lambda: tmp_path)
-    (tmp_path / "weights_manifest.json").write_text('{"schema": 1, "weights": {}}')
-    return tmp_path
-
-
-def put(shelf: Path, name: str, model: torch.nn.Module) -> manifest.Entry:
-    file = shelf / "weights" / f"{name}.safetensors"
-    weights.write(model.state_dict(), file)
-    entry = manifest.Entry(
-        sha256=sha256(file),
-        bytes=file.stat().st_size,
-        sources=(f"repo:weights/{file.name}",),
-        num_classes=model.config.num_classes,
-        class_names=tuple(f"class {i}" for i in range(model.config.num_classes)),
-        imgsz=320,
-        dataset="test",
-        license="AGPL-3.0",
-        metrics={"val": {"mAP50": 0.5}},
-        recipe="python train.py",
-        commit="abc",
-    )
-    manifest.add(name, entry)
-    return entry
-
-
 @pytest.mark.fast
-def test_pretrained_loads_the_tag_and_the_default_is_the_first(shelf):
+def test_pretrained_loads_the_tag_and_the_default_is_the_first(put):
     first, second = randomized("yolov8n_dattn", num_classes=3), randomized("yolov8n_dattn", num_classes=2)
-    put(shelf, "yolov8n_dattn.one", first)
-    put(shelf, "yolov8n_dattn.two", second)
+    put("yolov8n_dattn.one", first)
+    put("yolov8n_dattn.two", second)
     model = zoo.create("yolov8n_dattn", pretrained=True)
     assert same(model, first)
     assert model.names == {0: "class 0", 1: "class 1", 2: "class 2"}
@@ -74,17 +31,17 @@ def test_pretrained_loads_the_tag_and_the_default_is_the_first(shelf):
     assert same(zoo.create("yolov8n_dattn.two", pretrained=True), second)
 
 
-def test_a_tag_without_pretrained_gives_its_classes_and_random_tensors(shelf):
+def test_a_tag_without_pretrained_gives_its_classes_and_random_tensors(put):
     trained = randomized("yolov8n_dattn", num_classes=3)
-    put(shelf, "yolov8n_dattn.one", trained)
+    put("yolov8n_dattn.one", trained)
     model = zoo.create("yolov8n_dattn.one")
     assert model.config.num_classes == 3 and model.names[2] == "class 2"
     assert not same(model, trained)
 
 
-def test_another_number_of_classes_keeps_all_but_the_logits_and_says_so(shelf, caplog):
+def test_another_number_of_classes_keeps_all_but_the_logits_and_says_so(put, caplog):
     trained = randomized("yolov8n_dattn", num_classes=3)
-    put(shelf, "yolov8n_dattn.one", trained)
+    put("yolov8n_dattn.one", trained)
     with caplog.at_level(logging.INFO, "zoo"):
         model = zoo.create("yolov8n_dattn", pretrained=True, num_classes=5)
     assert model.config.num_classes == 5
@@ -101,8 +58,8 @@ def test_impossible_numbers_of_classes(wrong):
         zoo.create("yolov8n", num_classes=wrong)
 
 
-def test_unknown_tag_and_missing_weights_list_what_there_is(shelf):
-    put(shelf, "yolov8n_dattn.one", randomized("yolov8n_dattn", num_classes=3))
+def test_unknown_tag_and_missing_weights_list_what_there_is(put):
+    put("yolov8n_dattn.one", randomized("yolov8n_dattn", num_classes=3))
     with pytest.raises(errors.UnknownTagError, match=r"'two'.*Its tags: one"):
         zoo.create("yolov8n_dattn.two", pretrained=True)
     with pytest.raises(errors.UnknownTagError, match="Its tags: one"):
@@ -111,27 +68,27 @@ def test_unknown_tag_and_missing_weights_list_what_there_is(shelf):
         zoo.create("yolov8n_a2", pretrained=True)
 
 
-def test_the_chosen_folder_comes_before_the_checkout(shelf, tmp_path, monkeypatch):
-    put(shelf, "yolov8n.one", randomized("yolov8n", num_classes=1))
+def test_the_chosen_folder_comes_before_the_checkout(put, tmp_path, monkeypatch):
+    file = put("yolov8n.one", randomized("yolov8n", num_classes=1))
     chosen = tmp_path / "chosen"
     chosen.mkdir()
-    (shelf / "weights" / "yolov8n.one.safetensors").rename(chosen / "yolov8n.one.safetensors")
+    file.rename(chosen / file.name)
     with pytest.raises(errors.SourceError, match=r"no file at .*Weights on this machine: none"):
         zoo.create("yolov8n", pretrained=True)
     monkeypatch.setenv("ZOO_WEIGHTS_DIR", str(chosen))
     assert zoo.create("yolov8n", pretrained=True).config.num_classes == 1
-    assert weights.resolve("yolov8n") == chosen / "yolov8n.one.safetensors"
+    assert weights.resolve("yolov8n") == chosen / file.name
 
 
-def test_a_damaged_chosen_file_is_passed_over_and_left_alone(shelf, tmp_path, monkeypatch):
-    entry = put(shelf, "yolov8n.one", randomized("yolov8n", num_classes=1))
+def test_a_damaged_chosen_file_is_passed_over_and_left_alone(put, tmp_path, monkeypatch):
+    file = put("yolov8n.one", randomized("yolov8n", num_classes=1))
+    wrong = b"\0" * file.stat().st_size
     chosen = tmp_path / "chosen"
     chosen.mkdir()
-    damaged = chosen / "yolov8n.one.safetensors"
-    damaged.write_bytes(b"\0" * entry.bytes)
+    (chosen / file.name).write_bytes(wrong)
     monkeypatch.setenv("ZOO_WEIGHTS_DIR", str(chosen))
     assert zoo.create("yolov8n", pretrained=True).config.num_classes == 1
-    assert damaged.read_bytes() == b"\0" * entry.bytes
+    assert (chosen / file.name).read_bytes() == wrong
 
 
 @pytest.mark.parametrize(
@@ -141,9 +98,8 @@ def test_a_damaged_chosen_file_is_passed_over_and_left_alone(shelf, tmp_path, mo
         (lambda data: data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], "has sha256"),
     ],
 )
-def test_a_file_that_differs_from_the_manifest_is_never_loaded(shelf, damage, words):
-    put(shelf, "yolov8n.one", randomized("yolov8n", num_classes=1))
-    file = shelf / "weights" / "yolov8n.one.safetensors"
+def test_a_file_that_differs_from_the_manifest_is_never_loaded(put, damage, words):
+    file = put("yolov8n.one", randomized("yolov8n", num_classes=1))
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(errors.IntegrityError, match=f"{words}.*was not loaded"):
         zoo.create("yolov8n", pretrained=True)
