@@ -14,12 +14,41 @@ from zoo.errors import ChannelError
 from zoo.layers.shape_cache import shape_cache
 
 
+def _axis(size: int, block: int, margin: int, device: torch.device) -> Tensor:
+    """Pixel numbers under each block's window along an axis, `(blocks, block + 2 * margin)`, some outside the map."""
+    starts = torch.arange(0, size, block, device=device) - margin
+    return starts[:, None] + torch.arange(block + 2 * margin, device=device)
+
+
 @shape_cache
-def _outside(blocks: int, block: int, halo: int, size: int, device: torch.device) -> Tensor:
-    """Which keys of each block lie outside an axis of `size` pixels: bool, `(blocks, block + 2 * halo)`."""
-    origins = torch.arange(blocks, device=device)[:, None] * block - halo
-    pixels = origins + torch.arange(block + 2 * halo, device=device)
+def _outside(size: int, block: int, margin: int, device: torch.device) -> Tensor:
+    """Which keys of each block lie outside an axis of `size` pixels: bool, `(blocks, block + 2 * margin)`."""
+    pixels = _axis(size, block, margin, device)
     return (pixels < 0) | (pixels >= size)
+
+
+@shape_cache
+def _windows(batch: int, height: int, width: int, heads: int, block: int, margin: int, device: torch.device) -> Tensor:
+    """Row numbers that cut `(batch * height * width * heads, C)` into windows, one window after the other.
+
+    There is a window per image, block and head, of `(block + 2 * margin)` squared pixels; pixels outside the map are
+    replaced by the nearest inside.
+    """
+    y = _axis(height, block, margin, device).clamp(min=0).clamp(max=height - 1)
+    x = _axis(width, block, margin, device).clamp(min=0).clamp(max=width - 1)
+    image = torch.arange(batch, device=device)[:, None, None, None, None, None] * height
+    pixel = (image + y[:, None, None, :, None]) * width + x[:, None, None, :]
+    return (pixel * heads + torch.arange(heads, device=device)[:, None, None]).flatten()
+
+
+@shape_cache
+def _homes(batch: int, height: int, width: int, heads: int, block: int, device: torch.device) -> Tensor:
+    """Row numbers that put windows without margin back: the inverse of `_windows`, less the pixels outside."""
+    y, x = torch.arange(height, device=device)[:, None, None], torch.arange(width, device=device)[:, None]
+    rows, columns = (height + block - 1) // block, (width + block - 1) // block
+    image = torch.arange(batch, device=device)[:, None, None, None] * rows
+    window = ((image + y // block) * columns + x // block) * heads + torch.arange(heads, device=device)
+    return ((window * block + y % block) * block + x % block).flatten()
 
 
 class HaloAttention(nn.Module):
@@ -107,54 +136,59 @@ class HaloAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend: `(B, dim, H, W)` to `(B, out_dim, H, W)`."""
-        height, width = x.shape[2:]
+        batch, _, height, width = x.shape
         block, halo, heads = self.block_size, self.halo_size, self.heads
-        window = block + 2 * halo
-        down, right = -height % block, -width % block
-
-        qkv = self.qkv(x.permute(0, 2, 3, 1))
-        q, kv = qkv.split((heads * self.dim_head, heads * (self.dim_head + self.dim_value)), -1)
-        q = F.pad(q, (0, 0, 0, right, 0, down)).unflatten(1, (-1, block)).unflatten(3, (-1, block))
-        rows, columns = q.shape[1], q.shape[3]
-        q = q.unflatten(5, (heads, -1)).permute(0, 1, 3, 5, 2, 4, 6)
-        kv = F.pad(kv, (0, 0, halo, halo + right, halo, halo + down))
-        kv = kv.unfold(1, window, block).unfold(2, window, block).unflatten(3, (heads, -1))
-        kv = kv.permute(0, 1, 2, 3, 5, 6, 4).flatten(4, 5)
-        k, v = kv.split((self.dim_head, self.dim_value), -1)
-
+        pixels = x.flatten(2).transpose(1, 2)
+        rows = (heads * self.dim_head, heads * (self.dim_head + self.dim_value))
+        weights = self.qkv.weight.split(rows)
+        biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split(rows)
+        # Projecting before cutting windows projects each pixel once, and two contiguous maps can be cut row by row.
+        q, kv = (F.linear(pixels, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        q = q.reshape(-1, self.dim_head).index_select(0, _windows(batch, height, width, heads, block, 0, x.device))
+        kv = kv.reshape(-1, self.dim_head + self.dim_value)
+        kv = kv.index_select(0, _windows(batch, height, width, heads, block, halo, x.device))
+        outside_y, outside_x = (_outside(size, block, halo, x.device) for size in (height, width))
         with torch.autocast(x.device.type, enabled=False):
-            out = self._attend(q, k, v, height, width)
-        out = out.unflatten(4, (block, block)).permute(0, 1, 4, 2, 5, 3, 6)
-        out = out.reshape(-1, rows * block, columns * block, heads * self.dim_value)[:, :height, :width]
-        return self.to_out(out.to(qkv.dtype)).permute(0, 3, 1, 2).to(x.dtype)
+            out = self._attend(q, kv, outside_y, outside_x).to(q.dtype)
+        out = out.index_select(0, _homes(batch, height, width, heads, block, x.device))
+        out = self.to_out(out.reshape(batch, height * width, -1))
+        return out.transpose(1, 2).reshape(batch, -1, height, width).to(x.dtype)
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, height: int, width: int) -> Tensor:
+    def _attend(self, q: Tensor, kv: Tensor, outside_y: Tensor, outside_x: Tensor) -> Tensor:
         """Softmax attention of each block to its window.
 
         Args:
-            q: `(B, rows, columns, heads, block, block, dim_head)`.
-            k: `(B, rows, columns, heads, window * window, dim_head)`.
-            v: `(B, rows, columns, heads, window * window, dim_value)`.
-            height: Rows of pixels in the map.
-            width: Columns of pixels in the map.
+            q: `(B * rows * columns * heads * block * block, dim_head)`.
+            kv: `(B * rows * columns * heads * window * window, dim_head + dim_value)`.
+            outside_y: Which rows of each window lie outside the map, `(rows, window)`.
+            outside_x: Which columns of each window lie outside the map, `(columns, window)`.
 
         Returns:
-            `(B, rows, columns, heads, block * block, dim_value)`, in float32 or float64.
+            `(B * rows * columns * heads * block * block, dim_value)`, in float32 or float64.
         """
-        dtype = torch.promote_types(q.dtype, torch.float32)
-        scaled = q.to(dtype) * self.dim_head**-0.5
-        positional = scaled if self.scale_position else q.to(dtype)
-        by_row = positional @ self.rel_height.to(dtype).T
-        by_column = positional @ self.rel_width.to(dtype).T
         block, window = self.block_size, self.block_size + 2 * self.halo_size
+        blocks = (-1, outside_y.shape[0], outside_x.shape[0], self.heads)
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        kv = kv.to(dtype)
+        if not self.masked:
+            kv = kv.view(*blocks, window, window, kv.shape[-1])
+            kv = kv.masked_fill(outside_y[:, None, None, :, None, None] | outside_x[:, None, None, :, None], 0)
+        k, v = kv.view(-1, window * window, kv.shape[-1]).split((self.dim_head, self.dim_value), -1)
+        scaled = q.to(dtype) * self.dim_head**-0.5
+
+        offsets = torch.cat((self.rel_height, self.rel_width)).to(dtype)
+        terms = F.linear(scaled if self.scale_position else q.to(dtype), offsets)
+        by_y, by_x = terms.view(*blocks, block, block, len(offsets)).chunk(2, -1)
         starts = range(block - 1, -1, -1)
-        by_row = torch.stack([by_row[..., y, :, t : t + window] for y, t in enumerate(starts)], 4)
-        by_column = torch.stack([by_column[..., x, t : t + window] for x, t in enumerate(starts)], 5)
+        by_y = torch.stack([by_y[..., i, :, start : start + window] for i, start in enumerate(starts)], 4)
+        by_x = torch.stack([by_x[..., i, start : start + window] for i, start in enumerate(starts)], 5)
         if self.masked:
-            outside_y = _outside(q.shape[1], block, self.halo_size, height, q.device)
-            outside_x = _outside(q.shape[2], block, self.halo_size, width, q.device)
-            by_row = by_row.masked_fill(outside_y[:, None, None, None, None], -torch.inf)
-            by_column = by_column.masked_fill(outside_x[:, None, None, None], -torch.inf)
-        bias = by_row[..., :, None] + by_column[..., None, :]
-        logits = scaled.flatten(4, 5) @ k.to(dtype).transpose(-1, -2) + bias.flatten(4, 5).flatten(5)
-        return logits.softmax(-1) @ v.to(dtype)
+            by_y = by_y.masked_fill(outside_y[:, None, None, None, None], -torch.inf)
+            by_x = by_x.masked_fill(outside_x[:, None, None, None], -torch.inf)
+        bias = by_y[..., None] + by_x[..., None, :]
+        logits = torch.baddbmm(
+            bias.view(-1, block * block, window * window),
+            scaled.view(-1, block * block, self.dim_head),
+            k.transpose(1, 2),
+        )
+        return torch.bmm(logits.softmax(-1), v).view(-1, self.dim_value)
