@@ -1,23 +1,38 @@
-"""`zoo.YOLO`: the Ultralytics engine on a zoo model, with the grafts alive through every rebuild."""
+"""`zoo.YOLO`: the Ultralytics engine on a zoo model, with the grafts alive through every rebuild.
+
+What a resumed run repeats exactly, and what it cannot: Ultralytics' checkpoint holds the averaged weights (EMA) in half
+precision, the optimiser's state and the epoch, but neither the raw weights nor the state of any random generator. A
+resumed run therefore goes on from the averaged weights at the right epoch, learning rate and optimiser state, with the
+order of images and augmentations that the seed gives to a run's first epoch. Without augmentation and with one batch an
+epoch it follows the uninterrupted run up to rounding and the lag of the average, which a test measures.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import matplotlib
 import torch
 import ultralytics
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from ultralytics.cfg import DEFAULT_CFG_DICT
-from ultralytics.engine.trainer import RANK
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.engine.trainer import MultiTrainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import USER_CONFIG_DIR
+from ultralytics.utils import LOCAL_RANK, RANK, USER_CONFIG_DIR, WORLD_SIZE
+from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first, unwrap_model
 
-from zoo import weights
+from zoo import data, options, weights
 from zoo.detector import GraftedDetectionModel
+from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError, ZooError
 from zoo.factory import create
 
 _FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
@@ -27,41 +42,145 @@ class ZooTrainer(DetectionTrainer):
     """Ultralytics' detection trainer for models that carry grafts.
 
     A run leaves `weights/zoo/{model.safetensors,config.json}` beside Ultralytics' own `best.pt`, from the same best
-    epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`.
+    epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`. Checkpoints are written to another name and
+    renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
+
+    Args:
+        *args: As in Ultralytics.
+        **kwargs: As in Ultralytics.
+
+    Raises:
+        DataError: The data YAML, an image or a label is unusable.
+        OptionError: The run's folder cannot be written.
+        CheckpointError: A checkpoint could not be written.
     """
 
+    wdir: Path
+    last: Path
+    best: Path
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.device.type == "cuda" and self.args.amp is True:
-            self.args.amp = "bf16"  # same speed as fp16, and no model is downloaded to check it
+        try:
+            super().__init__(*args, **kwargs)
+        except OSError as error:
+            if isinstance(error, ZooError) or error.errno is None:
+                raise
+            raise OptionError(
+                f"the run cannot be written: {error.strerror}: {error.filename}. Choose a folder with project=PATH."
+            ) from error
+        if self.device.type == "cuda":
+            if self.args.amp is True and torch.cuda.is_bf16_supported(including_emulation=False):
+                self.args.amp = "bf16"  # same speed as fp16, and no model is downloaded to check it
+            if RANK != -1:
+                self.world_size = WORLD_SIZE  # Ultralytics counts the devices of this machine alone
         self.add_callback("on_pretrain_routine_end", _use_all_cores)
 
+    def get_dataset(self) -> dict[str, Any]:
+        """Read the data YAML, or say what is wrong with it."""
+        data.read(self.args.data, self.args.split)
+        return super().get_dataset()
+
+    def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> YOLODataset:
+        """Scan a split as Ultralytics does, and refuse it where Ultralytics would skip an image or a label."""
+        try:
+            dataset = super().build_dataset(img_path, mode, batch)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise DataError(f"data={self.args.data} cannot be used: {' '.join(str(error).split())}") from error
+        data.check_labels(dataset)
+        return dataset
+
     def get_model(
-        self, cfg: str | dict[str, Any] | None = None, weights: torch.nn.Module | None = None, verbose: bool = True
-    ) -> torch.nn.Module:
+        self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
+    ) -> nn.Module:
         """Rebuild a grafted model from its `yaml`; anything else is left to Ultralytics."""
         if not isinstance(cfg, dict) or "grafts" not in cfg:
             return super().get_model(cfg, weights, verbose)
-        model = GraftedDetectionModel(
-            cfg, ch=self.data["channels"], nc=self.data["nc"], verbose=verbose and RANK == -1
-        )
+        model = GraftedDetectionModel(cfg, ch=self.data["channels"], nc=self.data["nc"], verbose=verbose and RANK == -1)
         self.set_model_names_for_load(model)
         if weights is not None:
             model.load(weights)
         return model
 
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Ultralytics' optimiser, with the gates and position tables of grafts among the parameters without decay.
+
+        Left alone, Ultralytics decays both, orthogonalises tables under MuSGD, and gives the tables with `bias` in
+        their name the warm-up of biases.
+        """
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        grafts = getattr(unwrap_model(model), "grafts", None)
+        if grafts is not None:
+            _spare_from_decay(optimizer, _gates_and_tables(grafts))
+        return optimizer
+
+    def _build_train_pipeline(self) -> None:
+        if RANK != -1 and self.device.type == "cpu" and not isinstance(self.model, DistributedDataParallel):
+            # Ultralytics joins processes on accelerators alone; this is the last step before it needs them joined.
+            distributed.init_process_group("gloo")
+            self.world_size = WORLD_SIZE
+            self.amp = False
+            self.model = DistributedDataParallel(self.model, broadcast_buffers=False, find_unused_parameters=True)
+        super()._build_train_pipeline()
+
+    def save_model(self) -> bool:
+        """Write the checkpoints beside their places, then rename them.
+
+        Raises:
+            CheckpointError: They could not be written, e.g. on a full disk; those of the epoch before are untouched.
+        """
+        places = self.wdir, self.last, self.best
+        staging = self.wdir / ".saving"
+        self.wdir, self.last, self.best = staging, staging / self.last.name, staging / self.best.name
+        try:
+            saved = super().save_model()
+            for file in staging.iterdir():
+                _replace(file, places[0] / file.name)
+        except OSError as error:
+            raise CheckpointError(
+                f"epoch {self.epoch + 1} could not be saved in {places[0]}: {error.strerror or error}. The checkpoints "
+                f"of the epoch before are intact; make room, then resume with zoo.YOLO({str(places[1])!r})"
+                ".train(resume=True)."
+            ) from error
+        finally:
+            self.wdir, self.last, self.best = places
+            shutil.rmtree(staging, ignore_errors=True)
+        return saved
+
     def final_eval(self) -> None:
-        """Validate the best checkpoint, then write it as the zoo's own files."""
-        super().final_eval()
-        if RANK in {-1, 0} and self.best.exists():
-            model, _ = load_checkpoint(self.best)
+        """Validate the best checkpoint, and write it as the zoo's own files.
+
+        As in Ultralytics, but checkpoints are stripped of the optimiser under another name, and processes on CPU
+        validate the best weights together.
+        """
+        with torch_distributed_zero_first(LOCAL_RANK):
+            if RANK in {-1, 0}:
+                results = _strip(self.last).get("train_results")
+                _strip(self.best, {"train_results": results})
+        if not self.best.exists():
+            return
+        model, _ = load_checkpoint(self.best)
+        self.validator.args.plots = self.args.plots
+        self.validator.args.compile = False
+        if self.world_size > 1 and self.device.type == "cpu":
+            self.ema.ema.load_state_dict(model.state_dict())
+            self.metrics, _ = self.validate()
+        else:
+            self.metrics = self.validator(model=self.best)
+        if RANK in {-1, 0}:
+            self.metrics.pop("fitness", None)
             if isinstance(model, GraftedDetectionModel):
                 model.yaml["imgsz"] = self.args.imgsz
                 weights.save(model, self.wdir / "zoo")
+        self.epoch += 1  # loggers note the best epoch's result after the last epoch's
+        self.run_callbacks("on_fit_epoch_end")
+        self.epoch -= 1
 
 
 class YOLO(ultralytics.YOLO):
     """The Ultralytics engine on a zoo model: `train`, `val`, `predict`, `track`, `export`, `benchmark`, `tune`.
+
+    A model without weights is initialised by `train(seed=...)`: under one seed, a grafted model and its plain base
+    start from the same stock weights.
 
     Args:
         model: Anything `zoo.create` takes, or a file that `ultralytics.YOLO` takes.
@@ -86,9 +205,75 @@ class YOLO(ultralytics.YOLO):
         table = super().task_map
         return {**table, "detect": {**table["detect"], "model": GraftedDetectionModel, "trainer": ZooTrainer}}
 
+    def train(self, trainer: type[DetectionTrainer] | None = None, **settings: Any) -> Any:
+        """Train as Ultralytics does, after a look at the options.
+
+        Args:
+            trainer: Another trainer than the zoo's.
+            **settings: Ultralytics' training settings, and `freeze_base=True` to train the grafts and the head alone:
+                every stock layer before the head keeps its weights and its batch statistics. It is written down as
+                Ultralytics' own `freeze`, so it survives resuming and distributed training.
+
+        Returns:
+            Ultralytics' metrics; one a data set when `data` is a list.
+
+        Raises:
+            OptionError: A setting is unknown or impossible, or there is nothing to resume.
+            DataError: The data YAML, an image or a label is unusable.
+        """
+        self._check_is_pytorch_model()
+        options.check(settings, also=options.TRAIN_ONLY)
+        if settings.pop("freeze_base", False):
+            if settings.get("freeze") is not None:
+                raise OptionError("freeze and freeze_base exclude each other; freeze_base freezes all but the head.")
+            settings["freeze"] = list(range(len(self.model.model) - 1))
+        if settings.get("pretrained") is True and self.overrides.get("pretrained") is False:
+            raise OptionError(
+                f"{self.model_name} was built without weights; load them first: "
+                f"zoo.YOLO({self.model_name!r}, pretrained=True), or base_weights=PATH."
+            )
+        if settings.get("resume"):
+            self._check_resume(settings["resume"])
+        return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
+
+    def tune(self, *args: Any, **settings: Any) -> Any:
+        """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
+
+        Ultralytics starts its own command for every trial, which would refuse the grafts.
+        """
+
+        def with_grafts(_: None, *args: Any, **kwargs: Any) -> MultiTrainer:
+            return MultiTrainer(self._smart_load("trainer"), *args, **kwargs)
+
+        with mock.patch("ultralytics.engine.trainer.MultiTrainer", with_grafts):
+            return super().tune(*args, **settings)
+
+    def _check_resume(self, resume: Any) -> None:
+        """Ultralytics starts afresh where it cannot resume, and resumes its latest run where a file is missing."""
+        if resume is True:
+            if not self.ckpt or self.ckpt.get("epoch", -1) < 0 or self.ckpt.get("optimizer") is None:
+                raise OptionError(
+                    f"{self.model_name} is not a checkpoint of an unfinished run; resume with "
+                    'zoo.YOLO("<run>/weights/last.pt").train(resume=True).'
+                )
+        elif not Path(resume).is_file():
+            raise OptionError(f"resume={resume}: there is no such checkpoint.")
+        else:
+            saved, _ = load_checkpoint(resume)
+            if _shapes(saved) != _shapes(self.model):
+                raise OptionError(
+                    f"resume={resume} holds another architecture than {self.model_name}, "
+                    f"{saved.yaml.get('name', 'a stock model')}; resume it with zoo.YOLO({str(resume)!r}).train(resume=True)."
+                )
+
     def _load(self, weights: str, task: str | None = None) -> None:
         if Path(weights).suffix in _FILE_SUFFIXES or (Path(weights).exists() and ":" not in weights):
-            super()._load(weights, task)
+            try:
+                super()._load(weights, task)
+            except FileNotFoundError as error:
+                raise SourceError(f"there is no file {weights}.") from error
+            except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
+                raise FormatError(f"{weights} is not a whole checkpoint: {' '.join(str(error).split())}") from error
             return
         self.model = create(weights, **self._create_options)
         has_weights = ":" in weights or any(self._create_options.get(key) for key in ("pretrained", "base_weights"))
@@ -105,6 +290,47 @@ class YOLO(ultralytics.YOLO):
         self.model_name = weights
 
 
+def _gates_and_tables(grafts: nn.Module) -> list[nn.Parameter]:
+    """Parameters that are no weight or bias of a convolution, linear or norm layer."""
+    ordinary = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
+    modules = (module for module in grafts.modules() if not isinstance(module, ordinary))
+    return [parameter for module in modules for parameter in module.parameters(recurse=False)]
+
+
+def _spare_from_decay(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
+    """Move parameters into the group that Ultralytics keeps for norms, at the plain learning rate."""
+    spared = {id(parameter) for parameter in parameters}
+    moved = []
+    for group in optimizer.param_groups:
+        moved += [parameter for parameter in group["params"] if id(parameter) in spared]
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in spared]
+    norms = [group for group in optimizer.param_groups if group["param_group"] == "bn"]
+    min(norms, key=lambda group: group["lr"])["params"].extend(moved)
+
+
+def _shapes(model: Any) -> dict[str, torch.Size]:
+    """What distinguishes architectures, whatever their classes."""
+    head = f"model.{len(model.model) - 1}.cv3."
+    return {key: tensor.shape for key, tensor in model.state_dict().items() if not key.startswith(head)}
+
+
+def _strip(file: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ultralytics' `strip_optimizer`, all or nothing; empty for a file that is not there."""
+    if not file.exists():
+        return {}
+    temporary = file.with_name(f".{file.name}")
+    stripped = strip_optimizer(file, str(temporary), updates)
+    _replace(temporary, file)
+    return stripped
+
+
+def _replace(written: Path, place: Path) -> None:
+    """Rename a file into its place once its bytes are on disk."""
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(written, place)
+
+
 def _checkpoint_name(name: str) -> str:
     """The file that Ultralytics would have loaded: exports are written beside it, under its stem."""
     if name.startswith("local-dir:"):
@@ -113,9 +339,10 @@ def _checkpoint_name(name: str) -> str:
 
 
 def _use_all_cores(trainer: DetectionTrainer) -> None:
-    """Undo Ultralytics' thread limit, which leaves a CPU run one core short."""
+    """Undo Ultralytics' thread limit, which leaves a CPU run one core short; processes of a machine share its cores."""
     if trainer.device.type == "cpu":
-        torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def _provide_font() -> None:

@@ -68,3 +68,7 @@ class DataError(ZooError, ValueError):
 
 class OptionError(ZooError, ValueError):
     """A training or command-line option is unknown or has an impossible value."""
+
+
+class CheckpointError(ZooError, OSError):
+    """A training checkpoint cannot be written; the one before it is untouched."""

@@ -1,0 +1,65 @@
+"""Training options: Ultralytics' own settings and the few that the zoo adds, checked before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from zoo.errors import OptionError
+
+TRAIN_ONLY = frozenset({"freeze_base"})
+NOT_IN_DEFAULTS = frozenset({"augmentations", "save_dir"})
+FIXED_BY_VERB = frozenset({"model", "mode", "task"})
+
+
+def parse(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]:
+    """Read `key=value` words.
+
+    Args:
+        pairs: As on a command line, e.g. `["data=my.yaml", "epochs=50"]`.
+        also: Keys to accept beside Ultralytics'.
+
+    Raises:
+        OptionError: A word is not of this form, or as `check`.
+    """
+    from ultralytics.cfg import smart_value
+
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise OptionError(f"{pair!r} is not of the form key=value.")
+        if key in FIXED_BY_VERB:
+            raise OptionError(f"{key!r} cannot be set here; the command itself says it.")
+        options[key] = smart_value(value)
+    check(options, also=also)
+    return options
+
+
+def check(options: Mapping[str, Any], *, also: Collection[str] = ()) -> None:
+    """Refuse options that Ultralytics does not know or cannot use.
+
+    Args:
+        options: By name.
+        also: Names to accept beside Ultralytics'.
+
+    Raises:
+        OptionError: A name is unknown (the message has the nearest), or a value is of the wrong type or out of range.
+    """
+    from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg
+
+    known = DEFAULT_CFG_DICT.keys() | NOT_IN_DEFAULTS | set(also)
+    for key in options:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+            hint = f"Did you mean {', '.join(near)}?" if near else "Ultralytics' documentation lists all."
+            raise OptionError(f"unknown setting {key!r}. {hint}")
+    try:
+        check_cfg(dict(options))
+    except (TypeError, ValueError) as error:
+        raise OptionError(" ".join(str(error).split())) from error
+    for key in ("epochs", "imgsz", "nbs"):
+        value = options.get(key)
+        if isinstance(value, int) and value < 1:
+            raise OptionError(f"{key}={value} must be at least 1.")
