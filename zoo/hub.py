@@ -141,42 +141,46 @@ def _explained(what: str) -> Iterator[None]:
     """Turn what `huggingface_hub` raises into a `HubError` that says what to do next."""
     try:
         yield
-    except LocalEntryNotFoundError as error:
+    except (OSError, HTTPError, ValueError, KeyError) as error:
+        raise HubError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, LocalEntryNotFoundError):
+        if isinstance(error.__cause__, HfHubHTTPError):
+            return _reason(error.__cause__)
         offline = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{constants.ENDPOINT} did not answer"
-        raise HubError(f"{what}: not in the cache {constants.HF_HUB_CACHE}, and {offline}. {_cached()}") from error
-    except GatedRepoError as error:
-        raise HubError(f"{what}: access is gated; ask for it on its page, then run `hf auth login`.") from error
-    except RepositoryNotFoundError as error:
-        raise HubError(
-            f"{what}: no such repository, or a private one that your token cannot read; check the name, "
-            f"set HF_TOKEN or run `hf auth login`."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise HubError(f"{what}: the repository has no such revision.") from error
-    except EntryNotFoundError as error:
-        raise HubError(f"{what}: the repository has no such file; was it written by zoo.push_to_hub?") from error
-    except HfHubHTTPError as error:
+        return f"not in the cache {constants.HF_HUB_CACHE}, and {offline}. Models in the cache: {_cached() or 'none'}."
+    if isinstance(error, GatedRepoError):
+        return "access is gated; ask for it on the repository's page, then run `hf auth login`."
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            "no such repository, or a private one that your token cannot read; check the name, set HF_TOKEN or run "
+            "`hf auth login`."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return "the repository has no such revision."
+    if isinstance(error, EntryNotFoundError):
+        return "the repository has no such file; was it written by zoo.push_to_hub?"
+    if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
-        raise HubError(f"{what}: the Hub answered {status}. {_ADVICE.get(status, 'Try again later.')}") from error
-    except HFValidationError as error:
-        raise HubError(f"{what}: {error}") from error
-    except (OSError, HTTPError) as error:
-        raise HubError(
-            f"{what} did not arrive: {error}. Run it again, a download resumes; the cache is "
-            f"{constants.HF_HUB_CACHE} (set HF_HOME to move it)."
-        ) from error
+        return f"the Hub answered {status}. {_ADVICE.get(status, 'Try again later.')}"
+    if isinstance(error, HFValidationError):
+        return str(error)
+    if isinstance(error, ValueError | KeyError):
+        return f"{constants.ENDPOINT} does not answer as a Hub does ({type(error).__name__}: {error})."
+    return f"{error} Run it again, a download resumes; the cache is {constants.HF_HUB_CACHE} (HF_HOME moves it)."
 
 
 _ADVICE = {
     401: "Set HF_TOKEN or run `hf auth login`.",
-    403: "Your token does not allow this; it needs write access to push.",
+    403: "Your token does not allow this; a push needs write access.",
     429: "Too many requests; wait a minute.",
 }
 
 
 def _cached() -> str:
     try:
-        repositories = sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model")
+        return ", ".join(sorted(repo.repo_id for repo in scan_cache_dir().repos if repo.repo_type == "model"))
     except CacheNotFound:
-        repositories = []
-    return f"Models in the cache: {', '.join(repositories) or 'none'}."
+        return ""
