@@ -16,7 +16,8 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo import registry, weights
+from reproduce.datasets import digits, layout
+from zoo import assets, registry, weights
 from zoo.cli import main
 from zoo.detector import build
 
@@ -207,6 +208,10 @@ def workplace(tmp_path, images, monkeypatch):
         ("val MODEL data=nameless.yaml", ["nameless.yaml", "names"]),
         ("val MODEL data=imageless.yaml", ["imageless.yaml", "nowhere"]),
         ("export MODEL format=onx", ["onx", "onnx"]),
+        ("verify yolov8n_datn", ["yolov8n_datn"]),
+        ("card yolov8n_datn", ["yolov8n_datn", "Did you mean yolov8n_dattn"]),
+        ("push yolov8x_hat_p345 org/repo", ["yolov8x_hat_p345", "no trained weights"]),
+        ("push local-dir:lacking org/repo", ["lacking"]),
     ],
 )
 def test_bad_input_gets_one_clear_line(arguments, words, workplace, model, capsys):
@@ -216,6 +221,28 @@ def test_bad_input_gets_one_clear_line(arguments, words, workplace, model, capsy
     assert line.startswith("zoo: error: ")
     assert all(word in line for word in words), line
     assert "Traceback" not in err
+
+
+def test_verify_passes_on_what_is_shipped(capsys):
+    assert main(["verify"]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{name}: ok" for name in zoo.list_models(pretrained=True)]
+
+
+def test_verify_of_a_tampered_file_fails(monkeypatch, tmp_path, capsys):
+    names = zoo.list_models(pretrained=True)
+    if not names:
+        pytest.skip("no weights are shipped yet")
+    file = assets.root() / "weights" / f"{names[0]}.safetensors"
+    tampered = bytearray(file.read_bytes())
+    tampered[-1] ^= 1
+    for name in ("results", "cards", "weights_manifest.json"):
+        (tmp_path / name).symlink_to(assets.root() / name)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / file.name).write_bytes(tampered)
+    monkeypatch.setattr(assets, "root", lambda: tmp_path)
+    assert main(["verify", names[0]]) == 1
+    assert f"{names[0]}: " in (out := capsys.readouterr().out)
+    assert "sha256" in out
 
 
 @pytest.mark.parametrize(
@@ -245,11 +272,13 @@ def test_exit_code_of_the_process_on_bad_input(tmp_path):
 
 
 @pytest.mark.slow
-def test_train_val_and_export_of_the_result(tmp_path, monkeypatch):
-    from reproduce.datasets import digits
-
-    data = digits.prepare(tmp_path / "digits", {"train": 8, "val": 4, "test": 1})
-    settings = f"data={data} imgsz=64 batch=4 device=cpu plots=False project={tmp_path} name=run exist_ok=True".split()
+def test_train_val_and_export_of_the_result(tmp_path):
+    for split in ("train", "val"):
+        layout.write_split(tmp_path, split, digits.NAMES, (digits.compose(split, index) for index in range(8)))
+    layout.write_yaml(tmp_path, digits.NAMES, {"train": "", "val": ""})
+    settings = (
+        f"data=data.yaml imgsz=64 batch=4 device=cpu plots=False project={tmp_path} name=run exist_ok=True".split()
+    )
     trained = run("train", "yolov8n_dattn", *settings, "epochs=1", "nbs=4", "warmup_epochs=0", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
     result = f"local-dir:{tmp_path / 'run/weights/zoo'}"

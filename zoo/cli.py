@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import difflib
 import glob
 import inspect
 import json
@@ -14,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import registry
-from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, ZooError
+from zoo import options, registry
+from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, WeightsError, ZooError
 from zoo.files import replacing, write_text
 
 if TYPE_CHECKING:
@@ -24,9 +23,8 @@ if TYPE_CHECKING:
     from zoo.engine import YOLO
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-FIXED_BY_VERB = {"model", "mode", "task"}
 MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
-OVERRIDES = "Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320"
+SETTINGS = "Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +76,16 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (train, val, export, benchmark):
         running = add(verb)
         running.add_argument("name", metavar="NAME", help=MODEL)
-        running.add_argument("overrides", metavar="KEY=VALUE", nargs="*", help=OVERRIDES)
+        running.add_argument("settings", metavar="KEY=VALUE", nargs="*", help=SETTINGS)
+
+    add(verify).add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
+
+    add(card).add_argument("name", metavar="NAME", nargs="?", help="ARCHITECTURE or ARCHITECTURE.TAG")
+
+    publishing = add(push)
+    publishing.add_argument("name", metavar="NAME", help="ARCHITECTURE.TAG or local-dir:PATH")
+    publishing.add_argument("repo_id", metavar="ORG/REPO", help="created when it does not exist")
+    publishing.add_argument("--private", action="store_true", help="create it as a private repository")
     return parser
 
 
@@ -143,8 +150,8 @@ def predict(
     """
     paths = _find_images(sources)
     model = _load(name, pretrained=True)
-    options = {"conf": conf, "imgsz": imgsz, "device": _check_device(device)}
-    options = {key: value for key, value in options.items() if value is not None}
+    settings = {"conf": conf, "imgsz": imgsz, "device": _check_device(device)}
+    settings = {key: value for key, value in settings.items() if value is not None}
 
     from rich.console import Console
     from rich.progress import track
@@ -157,7 +164,7 @@ def predict(
         if image is None:
             unreadable.append(path)
             continue
-        results = model.predict(image, verbose=False, **options)[0]
+        results = model.predict(image, verbose=False, **settings)[0]
         _write_picture(results, pictures[path])
         records.append(_record(results, path, pictures[path]))
         counts = Counter(detection["name"] for detection in records[-1]["detections"])
@@ -181,49 +188,90 @@ def predict(
         raise DataError(f"{len(unreadable)} of {len(paths)} images could not be decoded: {_some(unreadable)}.")
 
 
-def train(name: str, overrides: list[str]) -> None:
+def train(name: str, settings: list[str]) -> None:
     """Train a model on data=FILE.yaml.
 
     NAME with a tag starts from those weights, pretrained=FILE from official weights of the plain base, else from
-    scratch.
+    scratch. freeze_base=True trains the graft and the head alone. A .pt file with resume=True goes on where it stopped.
     """
-    options = _parse_overrides(overrides)
-    _check_data(options)
+    chosen = options.parse(settings, also=options.TRAIN_ONLY)
+    if not chosen.get("resume"):
+        _check_data(chosen)
     start: dict[str, Any] = {}
     if not name.endswith(".pt"):
-        chosen = options.pop("pretrained", registry.split_tag(name)[1] is not None)
-        start = {"base_weights": chosen} if isinstance(chosen, str) else {"pretrained": chosen}
-    _load(name, **start).train(**options)
+        pretrained = chosen.pop("pretrained", registry.split_tag(name)[1] is not None)
+        start = {"base_weights": pretrained} if isinstance(pretrained, str) else {"pretrained": pretrained}
+    _load(name, **start).train(**chosen)
 
 
-def val(name: str, overrides: list[str]) -> None:
+def val(name: str, settings: list[str]) -> None:
     """Validate weights on data=FILE.yaml."""
-    options = _parse_overrides(overrides)
-    _check_data(options)
-    box = _load(name, pretrained=True).val(**options).box
+    chosen = options.parse(settings)
+    _check_data(chosen)
+    box = _load(name, pretrained=True).val(**chosen).box
     print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
 
 
-def export(name: str, overrides: list[str]) -> None:
+def export(name: str, settings: list[str]) -> None:
     """Export weights, e.g. format=onnx."""
-    options = _parse_overrides(overrides)
+    chosen = options.parse(settings)
 
     from ultralytics.engine.exporter import export_formats
 
     known = [argument for argument in export_formats()["Argument"] if argument != "-"]
-    if options.get("format", "torchscript") not in known:
-        raise OptionError(f"unknown format {options['format']!r}; known are {', '.join(known)}.")
-    print(_load(name, pretrained=True).export(**options))
+    if chosen.get("format", "torchscript") not in known:
+        raise OptionError(f"unknown format {chosen['format']!r}; known are {', '.join(known)}.")
+    print(_load(name, pretrained=True).export(**chosen))
 
 
-def benchmark(name: str, overrides: list[str]) -> None:
+def benchmark(name: str, settings: list[str]) -> None:
     """Compare the export formats.
 
     Exports to every format whose software is installed, and measures size, speed and accuracy on data=FILE.yaml.
     """
-    options = _parse_overrides(overrides)
-    _check_data(options)
-    print(_load(name, pretrained=True).benchmark(**options))
+    chosen = options.parse(settings)
+    _check_data(chosen)
+    print(_load(name, pretrained=True).benchmark(**chosen))
+
+
+def verify(names: list[str]) -> None:
+    """Check the shipped weights: file, hash, tensors, known output, card.
+
+    All of them when no NAME is given.
+    """
+    from zoo import shipped
+
+    verdicts = shipped.verify(names)
+    for verdict in verdicts:
+        print(f"{verdict.name}: {' '.join(verdict.failures) or 'ok'}")
+    wrong = sum(bool(verdict.failures) for verdict in verdicts)
+    if wrong:
+        raise WeightsError(f"{wrong} of {len(verdicts)} weights are not what the manifest says.")
+
+
+def card(name: str | None) -> None:
+    """Write the model cards.
+
+    All of them when no NAME is given.
+    """
+    from zoo import cards
+
+    for path in cards.write(name):
+        print(path)
+
+
+def push(name: str, repo_id: str, private: bool) -> None:
+    """Publish weights on the Hugging Face Hub.
+
+    NAME is ARCHITECTURE.TAG, whose manifest entry then gains the new commit as a source, or local-dir:PATH.
+    """
+    from zoo import hub
+
+    if ":" in name:
+        commit = hub.push_to_hub(_load(name).model, repo_id, private=private)
+    else:
+        commit = hub.push(name, repo_id, private=private)
+    print(commit.commit_url)
 
 
 def _load(name: str, **options: Any) -> YOLO:
@@ -238,27 +286,6 @@ def _load(name: str, **options: Any) -> YOLO:
     from zoo.engine import YOLO
 
     return YOLO(name, **options)
-
-
-def _parse_overrides(pairs: list[str]) -> dict[str, Any]:
-    from ultralytics.cfg import DEFAULT_CFG_DICT, check_cfg, smart_value
-
-    known = DEFAULT_CFG_DICT.keys() - FIXED_BY_VERB
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise OptionError(f"{pair!r} is not of the form key=value.")
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f"Did you mean {', '.join(near)}?" if near else "Ultralytics' documentation lists all."
-            raise OptionError(f"unknown setting {key!r}. {hint}")
-        options[key] = smart_value(value)
-    try:
-        check_cfg(options)
-    except (TypeError, ValueError) as error:
-        raise OptionError(_one_line(error)) from error
-    return options
 
 
 def _confidence(text: str) -> float:
@@ -276,15 +303,12 @@ def _pixels(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 32")
 
 
-def _check_data(options: dict[str, Any]) -> None:
-    from ultralytics.data.utils import check_det_dataset
+def _check_data(settings: dict[str, Any]) -> None:
+    from zoo import data
 
-    if not options.get("data"):
+    if not settings.get("data"):
         raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
-    try:
-        check_det_dataset(options["data"], autodownload=False)
-    except (OSError, SyntaxError, TypeError, ValueError) as error:
-        raise DataError(f"data={options['data']} cannot be used: {_one_line(error)}") from error
+    data.read(settings["data"])
 
 
 def _check_device(device: str | None) -> str | None:
