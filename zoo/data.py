@@ -88,8 +88,6 @@ def _reason(dataset: YOLODataset, image: str) -> str:
     classes = len(dataset.data["names"])
     message = verify_image_label((image, labels, "", False, classes, 0, 0, dataset.single_cls))[-1]
     cause = _one_line(message).removeprefix(f"{image}: ignoring corrupt image/label: ")
-    if not cause:
-        return f"{image}: was bad when {Path(labels).parent.with_suffix('.cache')} was written; delete that file"
     return f"{image}: {cause} (labels: {labels})"
 
 

@@ -55,6 +55,7 @@ class ZooTrainer(DetectionTrainer):
         CheckpointError: A checkpoint could not be written.
     """
 
+    model: Any
     wdir: Path
     last: Path
     best: Path
@@ -262,8 +263,9 @@ class YOLO(ultralytics.YOLO):
             saved, _ = load_checkpoint(resume)
             if _shapes(saved) != _shapes(self.model):
                 raise OptionError(
-                    f"resume={resume} holds another architecture than {self.model_name}, "
-                    f"{saved.yaml.get('name', 'a stock model')}; resume it with zoo.YOLO({str(resume)!r}).train(resume=True)."
+                    f"resume={resume} holds another architecture than {self.model_name}: "
+                    f"{saved.yaml.get('name', 'a stock model')}. Resume it with "
+                    f"zoo.YOLO({str(resume)!r}).train(resume=True)."
                 )
 
     def _load(self, weights: str, task: str | None = None) -> None:
@@ -272,8 +274,10 @@ class YOLO(ultralytics.YOLO):
                 super()._load(weights, task)
             except FileNotFoundError as error:
                 raise SourceError(f"there is no file {weights}.") from error
-            except (EOFError, RuntimeError, pickle.UnpicklingError) as error:
-                raise FormatError(f"{weights} is not a whole checkpoint: {' '.join(str(error).split())}") from error
+            except (EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
+                raise FormatError(
+                    f"{weights} is no checkpoint of Ultralytics: it is empty, truncated or another kind of file."
+                ) from error
             return
         self.model = create(weights, **self._create_options)
         has_weights = ":" in weights or any(self._create_options.get(key) for key in ("pretrained", "base_weights"))

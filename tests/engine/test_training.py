@@ -116,7 +116,7 @@ def test_a_finished_run_and_another_architecture_are_not_resumed(settings, tmp_p
     last = tmp_path / "run" / "weights" / "last.pt"
     with pytest.raises(OptionError, match="unfinished run"):
         zoo.YOLO(last).train(resume=True)
-    with pytest.raises(OptionError, match=r"another architecture than yolov8n_a2, yolov8n_dattn"):
+    with pytest.raises(OptionError, match=r"another architecture than yolov8n_a2: yolov8n_dattn"):
         zoo.YOLO("yolov8n_a2").train(resume=str(last))
 
 
