@@ -90,8 +90,12 @@ def names() -> list[str]:
     return [name for arch in registry.names() for name in [f"{arch}.{tag}" for tag in manifest.tags(arch)] or [arch]]
 
 
-def render(name: str) -> str:
+def render(name: str, repo_id: str | None = None) -> str:
     """The card of trained weights (`"<architecture>.<tag>"`) or of an architecture, as Markdown.
+
+    Args:
+        name: What `names` lists.
+        repo_id: For the card in that repository of the Hub, which cannot name its own commit.
 
     Raises:
         UnknownModelError: No such model.
@@ -111,7 +115,7 @@ def render(name: str) -> str:
         _training(entry),
         _results(config, tag, entry),
         _limits(entry),
-        _use(name, entry),
+        _use(name, entry, repo_id),
         _licence(config, entry),
         _citation(config),
     ]
@@ -295,10 +299,10 @@ decisions."""
 _UNTRAINED = "## Results\n\nNo trained weights of this architecture are published, so there is nothing to claim."
 
 
-def _use(name: str, entry: Entry) -> str:
+def _use(name: str, entry: Entry, repo_id: str | None) -> str:
     architecture, tag = registry.split_tag(name)
-    hub = next((source for source in entry.sources if source.startswith("hf:")), None)
-    from_hub = f'\nmodel = zoo.create("hf-hub:{hub.removeprefix("hf:")}")  # the same, from the Hub' if hub else ""
+    pushed = [repo_id] if repo_id else [s.removeprefix("hf:") for s in entry.sources if s.startswith("hf:")]
+    from_hub = f'\nmodel = zoo.create("hf-hub:{pushed[0]}")  # the same, from the Hub' if pushed else ""
     default = f'model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True)'
     comment = "" if tag == manifest.tags(architecture)[0] else "  # loads the default tag, not this one"
     return f"""## How to load it

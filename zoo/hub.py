@@ -100,7 +100,7 @@ def push_to_hub(
 
 
 def push(name: str, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
-    """Publish trained weights of the zoo, and note the commit as a source in the manifest.
+    """Publish trained weights of the zoo, and note the commit as a source in the manifest and on the card.
 
     Args:
         name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
@@ -119,8 +119,10 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
         directory = Path(folder)
         shutil.copyfile(weights.resolve(full_name), directory / weights.MODEL_FILE)
         weights.write_config(create(full_name, pretrained=True).config, directory)
-        commit = _commit(directory, cards.render(full_name), repo_id, private, None, token, f"Upload {full_name}")
+        card = cards.render(full_name, repo_id)
+        commit = _commit(directory, card, repo_id, private, None, token, f"Upload {full_name}")
     manifest.add_source(full_name, f"hf:{repo_id}@{commit.oid}")
+    cards.write(full_name)
     return commit
 
 

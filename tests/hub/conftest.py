@@ -14,7 +14,9 @@ import pytest
 
 import zoo
 from tests.hub.server import Hub
-from tests.weights.conftest import put, randomized, shelf  # noqa: F401
+from tests.weights.conftest import put as put
+from tests.weights.conftest import randomized as randomized
+from tests.weights.conftest import shelf as shelf
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,9 +47,8 @@ class Client:
         print(json.dumps({"call": call, "args": args, "options": options}), file=self.process.stdin, flush=True)
 
     def receive(self) -> Any:
-        line = self.process.stdout.readline()
-        assert line, "the client died"
-        answer = json.loads(line)
+        answers = (line for line in self.process.stdout if line.startswith("{"))  # Ultralytics chats on stdout
+        answer = json.loads(next(answers))
         if "error" in answer:
             assert answer["zoo"], f"not a ZooError: {answer}"
             raise ClientError(answer["error"], answer["message"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_push_of_shipped_weights_adds_the_source_that_then_serves_them(hub, clie
     repo_source, hub_source = manifest.entries()["yolov8n_a2.one"].sources
     assert (repo_source, hub_source) == ("repo:weights/yolov8n_a2.one.safetensors", f"hf:org/zoo@{oid}")
     assert hub.commits["org/zoo"][-1][1]["model.safetensors"] == file.read_bytes()
+    assert client("verify") == []
     file.unlink()
     client("prepare", str(shelf), "")
     kind, message = fails(client, "create", "yolov8n_a2", pretrained=True)
@@ -55,14 +57,14 @@ def test_a_push_that_fails_changes_nothing(hub, client, put):
     put("yolov8n_a2.one", randomized("yolov8n_a2", num_classes=2))
     before = manifest.path().read_bytes()
 
-    def refuse(handler: Handler) -> bool:
+    def refuse(handler: Handler, step: str) -> bool:
         if f"/{step}" in handler.path:
             handler.reply(403, b'{"error": "read only token"}')
             return True
         return False
 
-    hub.fault = refuse
     for step in ("create", "preupload", "commit"):
+        hub.fault = partial(refuse, step=step)
         kind, message = fails(client, "push", "yolov8n_a2.one", "org/zoo")
         assert kind == "HubError" and "403" in message and "write access" in message
         assert manifest.path().read_bytes() == before
