@@ -146,6 +146,19 @@ def write_yaml(root: Path, names: list[str], digests: dict[str, str]) -> None:
     (root / "data.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
 
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's header.
+
+    Raises:
+        DataError: The file is missing or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except (OSError, ImportError) as error:  # Ultralytics' patched opener tries to import another decoder
+        raise DataError(f"{path} is not a readable image: {error}.") from error
+
+
 def _check(sample: Sample, box: Box, num_classes: int) -> None:
     if not 0 <= box.label < num_classes:
         raise DataError(f"{sample.image}: class {box.label} is not one of 0..{num_classes - 1}; correct the label.")

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from PIL import Image
-
-from reproduce.datasets.layout import Box, Sample
+from reproduce.datasets.layout import Box, Sample, image_size
 from zoo.errors import DataError
 
 
@@ -30,8 +28,8 @@ def read(folder: Path, split: str, names: list[str], inclusive: bool = True) -> 
             continue
         path = folder / "Annotations" / f"{line.split()[0]}.xml"
         image = folder / "JPEGImages" / f"{line.split()[0]}.jpg"
+        width, height = image_size(image)
         try:
-            width, height = Image.open(image).size
             objects = ElementTree.parse(path).getroot().findall("object")
             boxes = [_box(element, names, inclusive) for element in objects]
         except (OSError, ElementTree.ParseError, ValueError) as error:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image
-
-from reproduce.datasets.layout import Box, Sample
+from reproduce.datasets.layout import Box, Sample, image_size
 from zoo.errors import DataError
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -23,8 +21,8 @@ def read(root: Path, split: str) -> Iterator[Sample]:
         if image.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         path = root / "labels" / split / f"{image.stem}.txt"
+        width, height = image_size(image)
         try:
-            width, height = Image.open(image).size
             rows = [row.split() for row in path.read_text().splitlines() if row.strip()]
             boxes = [_box(row, width, height) for row in rows]
         except (OSError, ValueError) as error:
