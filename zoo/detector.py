@@ -202,5 +202,5 @@ def _build_block(graft: GraftConfig, dim: int) -> nn.Module:
         return BLOCKS[graft.block](dim, **graft.options)
     except ChannelError as error:
         raise ChannelError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
-    except TypeError as error:
+    except Exception as error:  # whatever PyTorch raises for options of an untrusted config
         raise ConfigError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
