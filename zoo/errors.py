@@ -72,3 +72,7 @@ class OptionError(ZooError, ValueError):
 
 class CheckpointError(ZooError, OSError):
     """A training checkpoint cannot be written; the one before it is untouched."""
+
+
+class SweepError(ZooError, RuntimeError):
+    """Some jobs of a sweep failed; the others are recorded."""
