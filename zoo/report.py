@@ -323,12 +323,45 @@ def _scatter(lines: Sequence[Line], cost: str, metric: str) -> str:
             low, high = line.score.mean - line.score.half, line.score.mean + line.score.half
             drawn.append(segment(px, y(low), px, y(high), colour))
         drawn.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4.5" fill="{colour}"/>')
-        drawn.append(f'<text x="{px + 8:.1f}" y="{py - 6:.1f}">{html.escape(line.model)}</text>')
+    drawn += _labels([(x(line.costs[cost]), y(line.score.mean), line.model) for line in lines])
     label = html.escape(f"{metric} against {COSTS[cost]}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
         f'aria-label="{label}"><title>{label}</title>{"".join(drawn)}</svg>'
     )
+
+
+def _labels(points: Sequence[tuple[float, float, str]]) -> list[str]:
+    """A name beside each point, on the first side where it is near no other point and covers no name before it."""
+    drawn: list[tuple[float, float, float]] = []
+    texts = []
+    sides = [(dx, dy) for dy in (-6, 14, -20, 28) for dx in (8, -8)]
+    for px, py, name in points:
+        wide = 7.0 * len(name)
+
+        def box(dx: float, dy: float, px: float = px, py: float = py, wide: float = wide) -> tuple[float, float, float]:
+            return (px + dx if dx > 0 else px + dx - wide), py + dy, wide
+
+        def free(candidate: tuple[float, float, float], own: tuple[float, float] = (px, py)) -> bool:
+            left, bottom, wide = candidate
+            return (
+                left > 0
+                and all(
+                    left + wide < other or other + width < left or abs(bottom - height) > 12
+                    for other, height, width in drawn
+                )
+                and not any(
+                    left - 6 < qx < left + wide + 6 and bottom - 14 < qy < bottom + 8
+                    for qx, qy, _ in points
+                    if (qx, qy) != own
+                )
+            )
+
+        dx, dy = next((side for side in sides if free(box(*side))), sides[0])
+        drawn.append(box(dx, dy))
+        anchor = "start" if dx > 0 else "end"
+        texts.append(f'<text x="{px + dx:.1f}" y="{py + dy:.1f}" text-anchor="{anchor}">{html.escape(name)}</text>')
+    return texts
 
 
 def _ticks(low: float, high: float) -> list[float]:

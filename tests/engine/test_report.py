@@ -113,11 +113,12 @@ def test_page_is_whole_and_alone(tmp_path):
         circles = [item for item in tree.iter() if item.tag.endswith("circle")]
         assert len(circles) == count
         assert all(0 < float(c.attrib["cx"]) < width and 0 < float(c.attrib["cy"]) < height for c in circles)
-        best = min(circles, key=lambda c: float(c.attrib["cy"]))
-        assert any(
-            item.text == "yolov8n_dattn" and abs(float(item.attrib["y"]) + 6 - float(best.attrib["cy"])) < 0.2
-            for item in tree.iter()
-        )
+        assert [item.text for item in tree.iter()].count("yolov8n_dattn") == 1
+
+
+def test_names_do_not_cover_each_other():
+    texts = [ElementTree.fromstring(text) for text in report._labels([(200, 100, name) for name in "abcd"])]
+    assert len({(text.attrib["x"], text.attrib["y"]) for text in texts}) == 4
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
