@@ -28,6 +28,9 @@ from zoo.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+SMALLEST = 1e-6
+"""Least width and height of a label, as a fraction of the image: one unit of the last digit that is written."""
+
 
 class Box(NamedTuple):
     """One annotated object; ``x``, ``y`` is the top left corner in pixels."""
@@ -124,7 +127,7 @@ def write_split(root: Path, split: str, names: list[str], samples: Iterable[Samp
             )
             left, right = (min(max(x, 0), sample.width) / sample.width for x in (box.x, box.x + box.w))
             top, bottom = (min(max(y, 0), sample.height) / sample.height for y in (box.y, box.y + box.h))
-            if right <= left or bottom <= top:
+            if min(right - left, bottom - top) < SMALLEST:
                 empty += 1
             elif not box.ignored:
                 centre = f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f}"
