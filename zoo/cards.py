@@ -228,7 +228,7 @@ def _training(entry: Entry) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in entry.versions.items())
     return f"""## Training
 
-- Data: {entry.dataset}. {entry.dataset_source}
+- Data: {entry.dataset}{entry.dataset_source and f": {entry.dataset_source}"}
 - Classes: {", ".join(entry.class_names)}
 - Resolution: {entry.imgsz} pixels
 - Command, at commit `{entry.commit}`: `{entry.recipe}`
@@ -290,7 +290,7 @@ def _spread(values: list[float]) -> str:
 def _limits(entry: Entry) -> str:
     return f"""## Intended use and limits
 
-For detecting {_join(list(entry.class_names))} in images like those of {entry.dataset}, as a starting point for
+For detecting its {entry.num_classes} classes in images like those of {entry.dataset}, as a starting point for
 fine-tuning, and for comparing attention mechanisms. It has seen nothing else: on other images, or at sizes far from
 {entry.imgsz} pixels, expect worse, and measure before you rely on it. Not for medical, safety or surveillance
 decisions."""

@@ -34,7 +34,7 @@ from huggingface_hub.errors import (
 
 from zoo import cards, manifest, weights
 from zoo.detector import GraftedDetectionModel
-from zoo.errors import HubError
+from zoo.errors import HubError, ManifestError
 
 
 def fetch(repo_id: str, revision: str, file: str) -> Path:
@@ -110,6 +110,7 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
 
     Raises:
         HubError: The Hub refused or failed; the manifest is as it was.
+        ManifestError: The push succeeded, but the manifest cannot be written.
         WeightsError: The weights cannot be found or verified.
     """
     from zoo.factory import create
@@ -121,8 +122,11 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
         weights.write_config(create(full_name, pretrained=True).config, directory)
         card = cards.render(full_name, repo_id)
         commit = _commit(directory, card, repo_id, private, None, token, f"Upload {full_name}")
-    manifest.add_source(full_name, f"hf:{repo_id}@{commit.oid}")
-    cards.write(full_name)
+    try:
+        manifest.add_source(full_name, f"hf:{repo_id}@{commit.oid}")
+        cards.write(full_name)
+    except OSError as error:
+        raise ManifestError(f"pushed as {commit.commit_url}, but {manifest.path()} was not updated: {error}") from error
     return commit
 
 

@@ -106,8 +106,15 @@ def test_a_file_that_differs_from_the_manifest_is_never_loaded(put, damage, word
     assert file.exists()
 
 
-@pytest.mark.parametrize("name", ["yolov8n_dattn", "yolo11n_halo"])
-@pytest.mark.parametrize("form", ["checkpoint", "state dict", "safetensors"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("yolov8n_dattn", "checkpoint"),
+        ("yolov8n_dattn", "state dict"),
+        ("yolov8n_dattn", "safetensors"),
+        ("yolo11n_halo", "checkpoint"),
+    ],
+)
 def test_base_weights_land_whole_under_fresh_grafts(tmp_path, monkeypatch, name, form):
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "cache"))
     base_name = name.partition("_")[0]
@@ -209,3 +216,19 @@ def test_values_beyond_fp16_survive_a_save(tmp_path):
         model.model[0].bn.running_var.fill_(1e6)
     zoo.save(model, tmp_path)
     assert same(model, zoo.create(f"local-dir:{tmp_path}"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux memory counters")
+def test_loading_holds_no_second_copy(tmp_path):
+    def private() -> int:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+        return int(line.split()[1]) * 1024
+
+    model = torch.nn.ModuleList(torch.nn.Linear(1024, 1024) for _ in range(32))
+    size = sum(tensor.nbytes for tensor in model.state_dict().values())
+    weights.write(model.state_dict(), tmp_path / "large.safetensors")
+    before = private()
+    tensors = weights.read(tmp_path / "large.safetensors")
+    weights.load_into(model, tensors)
+    assert private() - before < 0.2 * size
+    assert torch.equal(model[31].weight, tensors["31.weight"].float())
