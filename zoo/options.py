@@ -59,7 +59,5 @@ def check(options: Mapping[str, Any], *, also: Collection[str] = ()) -> None:
         check_cfg(dict(options))
     except (TypeError, ValueError) as error:
         raise OptionError(" ".join(str(error).split())) from error
-    for key in ("epochs", "imgsz", "nbs"):
-        value = options.get(key)
-        if isinstance(value, int) and value < 1:
-            raise OptionError(f"{key}={value} must be at least 1.")
+    if isinstance(imgsz := options.get("imgsz"), int) and imgsz < 1:
+        raise OptionError(f"imgsz={imgsz} must be at least 1.")

@@ -1,0 +1,133 @@
+"""A plan becomes one row a job, whatever happens to some of them."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo import cli, report
+from zoo.errors import OptionError, SweepError, ZooError
+from zoo.sweep import Plan, run
+
+
+@pytest.fixture
+def plan(data, settings, tmp_path):
+    """Writes a plan of trainings that last one step."""
+    own = {key: value for key, value in settings.items() if key not in {"data", "project", "name", "device"}}
+
+    def write(**changes):
+        file = tmp_path / "plan.yaml"
+        content = {"models": ["yolov8n"], "data": {"shapes": str(data)}, "train": own | {"epochs": 1}}
+        content |= {"folder": str(tmp_path / "sweep"), **changes}
+        file.write_text(yaml.safe_dump({key: value for key, value in content.items() if value is not None}))
+        return file
+
+    return write
+
+
+@pytest.mark.slow
+def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "bad.yaml").write_text("train: nowhere\nval: nowhere\nnames: [a]\n")
+    file = plan(models=["yolov8n", "yolov8n_dattn"], data={**Plan.read(plan()).data, "bad": str(tmp_path / "bad.yaml")})
+    with pytest.raises(SweepError, match=r"2 of 4 jobs failed.*bad.*nowhere"):
+        run(Plan.read(file))
+    with (tmp_path / "sweep" / "results.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
+    assert [(row["data"], row["model"], row["status"]) for row in rows] == [
+        ("shapes", "yolov8n", "complete"),
+        ("shapes", "yolov8n_dattn", "complete"),
+        ("bad", "yolov8n", "failed"),
+        ("bad", "yolov8n_dattn", "failed"),
+    ]
+    assert "nowhere" in rows[2]["error"] and float(rows[0]["val_mAP50-95"]) >= 0
+
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "sweep").rglob("results.csv")}
+    assert run(Plan.read(plan(models=["yolov8n", "yolov8n_dattn"]))) == tmp_path / "sweep" / "results.csv"
+    again = {path: path.stat().st_mtime_ns for path in written if path.parent.name == "run"}
+    assert again == {path: written[path] for path in again} and len(again) == 2
+    page = report.write([tmp_path / "sweep"], tmp_path / "report.html").read_text()
+    assert "yolov8n_dattn" in page and "2 runs" in page
+
+
+def test_jobs_of_a_plan(plan, tmp_path):
+    jobs = Plan.read(plan(models=["yolov8n", "yolov8n_dattn"], seeds=[0, 1], gpus=1)).jobs()
+    assert [(job.model, job.seed) for job in jobs] == [
+        ("yolov8n", 0),
+        ("yolov8n_dattn", 0),
+        ("yolov8n", 1),
+        ("yolov8n_dattn", 1),
+    ]
+    command = jobs[3].command
+    assert command[1:4] == ["-m", "zoo.train", "yolov8n_dattn"]
+    assert {"seed=1", "device=0", "epochs=1", f"save_dir={tmp_path}/sweep/shapes/yolov8n_dattn-s1/run"} <= set(command)
+    last = jobs[3].folder / "run" / "weights" / "last.pt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    assert jobs[3].command[3:] == [str(last), "resume=True"]
+
+
+def test_jobs_of_a_recipe(plan):
+    [job] = Plan.read(plan(data=None, recipes={"bccd": ["--data", "/data", "--smoke"]})).jobs()
+    assert job.command[1].endswith("reproduce/bccd.py") and job.command[-3:] == ["--data", "/data", "--smoke"]
+    assert "--no-ship" in job.command and "--resume" not in job.command
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modells": ["yolov8n"]}, "unknown key 'modells'. Did you mean models"),
+        ({"models": []}, "at least one of 'models'"),
+        ({"models": ["yolov8n_datn"]}, "Did you mean .*yolov8n_dattn"),
+        ({"models": "yolov8n"}, "models must be a list of names"),
+        ({"data": None}, "one of 'data' or 'recipes'"),
+        ({"data": {"shapes": "absent.yaml"}}, "no file absent.yaml"),
+        ({"data": {"../up": "plan.yaml"}}, "name of a folder"),
+        ({"seeds": ["one"]}, "list of whole numbers"),
+        ({"seeds": [True]}, "list of whole numbers"),
+        ({"train": {"epoch": 3}}, "unknown setting 'epoch'"),
+        ({"train": {"epochs": 0}}, "epochs=0"),
+        ({"train": {"seed": 3}}, "seed cannot be set; the sweep does"),
+        ({"recipes": {"absent": []}}, "no reproduce/absent.py"),
+        ({"recipes": {"bccd": "--smoke"}}, "must be a list"),
+        ({"gpus": "all"}, "gpus must be a whole number"),
+    ],
+)
+def test_a_bad_plan_is_refused(changes, message, plan, capsys):
+    with pytest.raises(ZooError, match=message):
+        Plan.read(plan(**changes))
+    assert cli.main(["sweep", str(plan(**changes))]) == 1
+    assert "zoo: error:" in capsys.readouterr().err
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(["models", "seeds", "data", "train", "recipes", "folder", "cpus", "gpus", "x"]), x
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_any_yaml_is_a_plan_or_an_option_error(tmp_path_factory, content):
+    file = tmp_path_factory.mktemp("plan") / "plan.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ZooError):
+        Plan.read(file)
+
+
+def test_a_missing_plan_and_a_missing_ray(plan, tmp_path, monkeypatch):
+    with pytest.raises(OptionError, match=r"absent\.yaml cannot be read"):
+        Plan.read(tmp_path / "absent.yaml")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SweepError, match=r"yolo-attention-zoo\[sweep\]"):
+        run(Plan.read(plan()))
