@@ -78,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
         running.add_argument("name", metavar="NAME", help=MODEL)
         running.add_argument("settings", metavar="KEY=VALUE", nargs="*", help=SETTINGS)
 
+    add(sweep).add_argument("plan", type=Path, metavar="PLAN.yaml", help="models, seeds, data; see zoo/sweep.py")
+
+    reporting = add(report)
+    reporting.add_argument("paths", metavar="PATH", nargs="+", help="CSV files of results, folders of sweeps or runs")
+    reporting.add_argument("--out", type=Path, default="report.html", help="the page (default: %(default)s)")
+    reporting.add_argument("--metric", help="column to compare (default: mAP50-95 on test, else on val)")
+
     add(verify).add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
 
     add(card).add_argument("name", metavar="NAME", nargs="?", help="ARCHITECTURE or ARCHITECTURE.TAG")
@@ -232,6 +239,23 @@ def benchmark(name: str, settings: list[str]) -> None:
     chosen = options.parse(settings)
     _check_data(chosen)
     print(_load(name, pretrained=True).benchmark(**chosen))
+
+
+def sweep(plan: Path) -> None:
+    """Train models x data sets x seeds on Ray, as a plan says.
+
+    The same command again goes on where it stopped. Ray starts on this machine, or RAY_ADDRESS names its cluster.
+    """
+    from zoo.sweep import Plan, run
+
+    print(run(Plan.read(plan)))
+
+
+def report(paths: list[str], out: Path, metric: str | None) -> None:
+    """Compare models over seeds on one HTML page."""
+    from zoo.report import write
+
+    print(write(paths, out, metric))
 
 
 def verify(names: list[str]) -> None:
