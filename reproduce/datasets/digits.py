@@ -181,4 +181,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Render one scene of digits to an image file.")
     parser.add_argument("path", type=Path)
     parser.add_argument("--index", type=int, default=0)
+    parser.add_argument("--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"))
     render(**vars(parser.parse_args()))

@@ -82,7 +82,8 @@ def write_split(root: Path, split: str, names: list[str], samples: Iterable[Samp
     """Write images, labels and annotations of one split below ``root``.
 
     Existing images become symbolic links, or copies where links are not permitted. Annotations keep every box as it
-    is; labels hold the boxes that are trained on, cut at the image border.
+    is; labels hold the boxes that are trained on, cut at the image border. A box without area inside the image is
+    ignored: no prediction can match it.
 
     Returns:
         The number of images, and a digest of the annotations and of the pixels that were written.
@@ -115,6 +116,10 @@ def write_split(root: Path, split: str, names: list[str], samples: Iterable[Samp
         rows = []
         for box in sample.boxes:
             _check(sample, box, len(names))
+            left, right = (min(max(x, 0), sample.width) / sample.width for x in (box.x, box.x + box.w))
+            top, bottom = (min(max(y, 0), sample.height) / sample.height for y in (box.y, box.y + box.h))
+            is_empty = min(right - left, bottom - top) < SMALLEST
+            empty += is_empty
             coco["annotations"].append(
                 {
                     "id": len(coco["annotations"]) + 1,
@@ -122,21 +127,17 @@ def write_split(root: Path, split: str, names: list[str], samples: Iterable[Samp
                     "category_id": box.label,
                     "bbox": [box.x, box.y, box.w, box.h],
                     "area": box.w * box.h if box.area is None else box.area,
-                    "iscrowd": int(box.ignored),
+                    "iscrowd": int(box.ignored or is_empty),
                 }
             )
-            left, right = (min(max(x, 0), sample.width) / sample.width for x in (box.x, box.x + box.w))
-            top, bottom = (min(max(y, 0), sample.height) / sample.height for y in (box.y, box.y + box.h))
-            if min(right - left, bottom - top) < SMALLEST:
-                empty += 1
-            elif not box.ignored:
+            if not (box.ignored or is_empty):
                 centre = f"{(left + right) / 2:.6f} {(top + bottom) / 2:.6f}"
                 rows.append(f"{box.label} {centre} {right - left:.6f} {bottom - top:.6f}\n")
         label_file.write_text("".join(rows))
     if not coco["images"]:
         raise DataError(f"split {split!r} has no image.")
     if empty:
-        logger.warning("%d objects of split %r have no area inside their image and are not trained on.", empty, split)
+        logger.warning("split %r: objects ignored because no part of their box is inside the image: %d.", split, empty)
     text = json.dumps(coco)
     annotations.with_suffix(".json").write_text(text)
     digest.update(text.encode())

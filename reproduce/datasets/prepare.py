@@ -16,7 +16,7 @@ from zoo.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Part of every prepared folder's name, so that a change of the layout prepares anew."""
 
 

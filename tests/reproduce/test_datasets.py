@@ -235,12 +235,14 @@ def test_labels_are_the_boxes_inside_the_image(boxes, tmp_path_factory):
     pixels = np.zeros((80, 100, 3), np.uint8)
     write_split(root, "train", ["a", "b", "c"], [Sample(Path("x.png"), 100, 80, boxes, pixels)])
     rows = [[float(v) for v in line.split()] for line in (root / "labels/train/x.txt").read_text().splitlines()]
-    expected = []
+    expected, trained_on = [], []
     for box in boxes:
         x0, x1 = np.clip([box.x, box.x + box.w], 0, 100)
         y0, y1 = np.clip([box.y, box.y + box.h], 0, 80)
-        if x1 - x0 > 1e-4 and y1 - y0 > 1e-4 and not box.ignored:
+        trained_on.append(x1 - x0 > 1e-4 and y1 - y0 > 1e-4 and not box.ignored)
+        if trained_on[-1]:
             expected.append([box.label, (x0 + x1) / 200, (y0 + y1) / 160, (x1 - x0) / 100, (y1 - y0) / 80])
     assert np.allclose(np.array(rows).reshape(-1, 5), np.array(expected).reshape(-1, 5), atol=1e-6)
     truth = json.loads((root / "annotations/train.json").read_text())
     assert [a["bbox"] for a in truth["annotations"]] == [list(box[1:5]) for box in boxes]
+    assert [a["iscrowd"] == 0 for a in truth["annotations"]] == trained_on
