@@ -8,8 +8,8 @@ export YOLO_AUTOINSTALL ?= 0
 
 demo: .venv/demo.stamp
 	@mkdir -p runs/demo
-	$(BIN)/python -m reproduce.datasets.digits runs/demo/scene.png
-	$(BIN)/zoo predict yolov8n_dattn.digits runs/demo/scene.png --out runs/demo
+	$(BIN)/python -m reproduce.datasets.digits runs/demo/scene.png --shape 240 320
+	$(BIN)/zoo predict yolov8n_dattn.digits runs/demo/scene.png --imgsz 320 --out runs/demo
 
 test: lint
 	$(BIN)/zoo verify
