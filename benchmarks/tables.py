@@ -27,7 +27,7 @@ def families() -> str:
             places = ["image" if graft.position == STEM else f"layer {graft.position}" for graft in infos[0].grafts]
             params = [info.params / info.base_params - 1 for info in infos]
             gflops = [info.gflops / info.base_gflops - 1 for info in infos]
-            added = [f"{min(shares):.1%} to {max(shares):.1%}" if places else "" for shares in (params, gflops)]
+            added = [_range(shares) if places else "" for shares in (params, gflops)]
             tags = sorted({tag for info in infos for tag in info.tags})
             rows.append([f"`{base}*{suffix}`", ", ".join(places) or "none", *added, ", ".join(tags)])
     return _table(["names", "grafts on", "added parameters", "added GFLOPs", "weights"], rows)
@@ -64,6 +64,11 @@ def render(text: str) -> str:
         if found != 1:
             raise ValueError(f"the text has {found} blocks marked {name!r}, not one.")
     return text
+
+
+def _range(shares: Sequence[float]) -> str:
+    low, high = f"{min(shares):.1%}", f"{max(shares):.1%}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
