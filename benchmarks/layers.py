@@ -1,0 +1,213 @@
+"""Time and memory of each attention block against its straightforward implementation, into `results/`.
+
+Run: `python -m benchmarks.layers`. Both sides of a row carry the same parameters, are checked to give the same output,
+and are timed in one process, in turns, so that load on the machine falls on both. `ms` is the median of a forward in
+`inference_mode`, `train_ms` that of a forward and backward; `mb` is the highest sum of the tensors that PyTorch's
+allocator held at once during a forward, in MB of 1e6 bytes, input and parameters not counted (nor what oneDNN keeps to
+itself).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.straightforward import a2, dattn, halo, hat
+from zoo.layers.a2 import DoubleAttention
+from zoo.layers.dattn import DeformableAttention
+from zoo.layers.halo import HaloAttention
+from zoo.layers.hat import HybridAttention, HybridAttentionBlock, OverlappingCrossAttention
+
+TABLE = Path(__file__).parents[1] / "results" / "benchmark_layers.csv"
+LEVELS = {"P3": (128, 80), "P4": (256, 40), "P5": (512, 20)}
+
+
+def _dattn(dim: int, stride: int) -> nn.Module:
+    return DeformableAttention(dim, heads=dim // 32, groups=dim // 128, stride=stride)
+
+
+def _halo(dim: int, block_size: int, halo_size: int) -> nn.Module:
+    return HaloAttention(dim, heads=dim // 32, dim_head=32, block_size=block_size, halo_size=halo_size)
+
+
+BLOCKS: dict[str, tuple[Callable[[int], nn.Module], Callable[[nn.Module], nn.Module]]] = {
+    "dattn, stride 1": (lambda dim: _dattn(dim, 1), dattn.straightforward),
+    "dattn, stride 4/2/1": (lambda dim: _dattn(dim, 512 // dim), dattn.straightforward),
+    "halo, block 2, halo 1": (lambda dim: _halo(dim, 2, 1), halo.straightforward),
+    "halo, block 4, halo 2": (lambda dim: _halo(dim, 4, 2), halo.straightforward),
+    "hat, HAB": (lambda dim: HybridAttentionBlock(dim, dim // 32, 8, shift_size=4), hat.straightforward),
+    "hat, OCAB": (lambda dim: OverlappingCrossAttention(dim, dim // 32, 8), hat.straightforward),
+    "hat, body": (lambda dim: HybridAttention(dim, embed_dim=64, depths=(2,), heads=(4,)), hat.straightforward),
+    "a2": (DoubleAttention, a2.straightforward),
+}
+TIMM = "halo, block 4, halo 2 / timm"
+
+
+class TimmHalo(nn.Module):
+    """timm's `HaloAttn`, which masks nothing, and the projection that ours ends with."""
+
+    def __init__(self, ours: nn.Module) -> None:
+        super().__init__()
+        from timm.layers.halo_attn import HaloAttn
+
+        assert isinstance(ours, HaloAttention)
+        dim, heads = ours.qkv.in_features, ours.heads
+        self.attention = HaloAttn(dim, num_heads=heads, block_size=ours.block_size, halo_size=ours.halo_size)
+        self.project = nn.Conv2d(dim, dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.attention(x))
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def time_in_turns(calls: list[Callable[[], object]], seconds: float, device: torch.device) -> list[float]:
+    """Median milliseconds of each call, all called once a round, for `seconds` but at least five rounds."""
+    for call in calls:
+        call()
+    rounds: list[list[float]] = []
+    end = time.perf_counter() + seconds
+    while len(rounds) < 5 or time.perf_counter() < end:
+        rounds.append([])
+        for call in calls:
+            _synchronize(device)
+            start = time.perf_counter()
+            call()
+            _synchronize(device)
+            rounds[-1].append((time.perf_counter() - start) * 1e3)
+    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+
+
+def peak_megabytes(call: Callable[[], object], device: torch.device) -> float:
+    """The most that tensors made by `call` hold at once, in 1e6 bytes."""
+    if device.type == "cuda":
+        _synchronize(device)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / 1e6
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
+        call()
+    events = [event for event in run.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak / 1e6
+
+
+def compare(ours: nn.Module, other: nn.Module, x: Tensor, seconds: float, same: bool) -> dict[str, float]:
+    """One row of the table, less its name.
+
+    Args:
+        ours: The block.
+        other: What it is compared with.
+        x: Input, `(B, C, H, W)`.
+        seconds: Time for each of the two measurements.
+        same: Whether both must give the same output.
+    """
+    sides = (ours, other)
+
+    def train(block: nn.Module) -> None:
+        block(x).sum().backward()
+        block.zero_grad(set_to_none=True)
+
+    with torch.inference_mode():
+        error = (ours(x) - other(x)).abs().max().item()
+        if same and error > (1e-3 if x.dtype == torch.float32 else 1e-1):
+            raise AssertionError(f"{type(ours).__name__}: outputs differ by {error}")
+        ms, other_ms = time_in_turns([lambda b=b: b(x) for b in sides], seconds, x.device)
+        mb, other_mb = (peak_megabytes(lambda b=b: b(x), x.device) for b in sides)
+    train_ms, other_train_ms = time_in_turns([lambda b=b: train(b) for b in sides], seconds, x.device)
+    return {
+        "ms": ms,
+        "other_ms": other_ms,
+        "ratio": other_ms / ms,
+        "mb": mb,
+        "other_mb": other_mb,
+        "mb_ratio": other_mb / mb,
+        "train_ms": train_ms,
+        "other_train_ms": other_train_ms,
+        "train_ratio": other_train_ms / train_ms,
+        "max_difference": error if same else float("nan"),
+    }
+
+
+def machine(device: torch.device) -> str:
+    """The processor, as the operating system names it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {os.cpu_count()} processors"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--blocks", nargs="+", choices=[*BLOCKS, TIMM], default=[*BLOCKS, TIMM])
+    parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement of a row")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="compare with the block under torch.compile instead")
+    parser.add_argument("--quick", action="store_true", help="a fifth of a second each, and write no file")
+    parser.add_argument("--output", type=Path, default=TABLE)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device, dtype = torch.device(options.device), getattr(torch, options.dtype)
+
+    rows = []
+    for name in options.blocks:
+        make, straightforward = BLOCKS[name.removesuffix(" / timm")]
+        for level in options.levels:
+            dim, size = LEVELS[level]
+            ours = make(dim).eval().to(device, dtype)
+            other = (
+                torch.compile(ours) if options.compile else TimmHalo(ours) if name == TIMM else straightforward(ours)
+            )
+            other = other.eval().to(device, dtype)
+            x = torch.randn(1, dim, size, size, device=device, dtype=dtype)
+            if device.type == "cuda":
+                x = x.contiguous(memory_format=torch.channels_last)
+            row = compare(ours, other, x, 0.2 if options.quick else options.seconds, same=name != TIMM)
+            rows.append({"block": name, "level": level} | {k: float(f"{v:.4g}") for k, v in row.items()})
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+
+    if not options.quick:
+        about = {
+            "machine": machine(device),
+            "threads": options.threads,
+            "dtype": options.dtype,
+            "other": "torch.compile" if options.compile else "straightforward",
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "date": datetime.date.today().isoformat(),
+        }
+        rows = [row | about for row in rows]
+        with options.output.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
