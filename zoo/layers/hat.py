@@ -8,7 +8,6 @@ gets exactly zero attention mass. Inside, maps are carried channels-last, `(B, H
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
 from typing import Any, Literal
 
 import torch
@@ -19,42 +18,63 @@ from zoo.errors import ChannelError
 from zoo.layers.shape_cache import shape_cache
 
 
-def _missing(size: int, window: int) -> int:
-    """Pixels that an axis lacks to a whole number of windows, in operations that hold for sizes known at run time."""
-    return (size + window - 1) // window * window - size
+def _coordinates(size: int, window: int, margin: int, shift: int, device: torch.device) -> Tensor:
+    """Where along an axis the pixels of each window lie, `(windows, window + 2 * margin)`; some outside the map.
+
+    Shifted windows are numbered from the first that starts inside; the last one wraps around to the first pixels.
+    """
+    count = (size + window - 1) // window
+    starts = torch.arange(count, device=device) * window + shift - margin
+    coordinates = starts[:, None] + torch.arange(window + 2 * margin, device=device)
+    return coordinates % (count * window) if shift else coordinates
 
 
 @shape_cache
-def _shifted_windows_blocked(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """Pairs of pixels of one shifted window that are no neighbours, `(windows, window**2, window**2)`.
+def _pixels(height: int, width: int, window: int, margin: int, shift: int, device: torch.device) -> Tensor:
+    """The pixel `y * W + x` at each position of each window in turn; positions outside the map get one on its edge."""
+    rows = _coordinates(height, window, margin, shift, device).clamp(0, height - 1)
+    columns = _coordinates(width, window, margin, shift, device).clamp(0, width - 1)
+    return (rows[:, None, :, None] * width + columns[None, :, None, :]).flatten()
 
-    A rolled and padded map holds up to three regions along each axis: pixels in place, pixels wrapped around from the
-    other side, and padding. Only pixels of the same region see one another, so padding sees padding.
+
+@shape_cache
+def _positions(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
+    """The inverse of `_pixels` without margin: among all positions of all windows, that of each pixel."""
+    down, across = (height + window - 1) // window, (width + window - 1) // window
+    rows = (torch.arange(height, device=device)[:, None] - shift) % (down * window)
+    columns = (torch.arange(width, device=device) - shift) % (across * window)
+    windows = rows // window * across + columns // window
+    return (windows * window**2 + rows % window * window + columns % window).flatten()
+
+
+@shape_cache
+def _outside(height: int, width: int, window: int, margin: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Minus infinity at positions outside the map, else zero: `(windows, 1, 1, (window + 2 * margin)**2)`."""
+    rows = _coordinates(height, window, margin, 0, device)[:, None, :, None]
+    columns = _coordinates(width, window, margin, 0, device)[None, :, None, :]
+    outside = ((rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)).flatten(2).flatten(0, 1)
+    return _minus_infinity(outside[:, None, None], dtype)
+
+
+@shape_cache
+def _strangers(height: int, width: int, window: int, shift: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Minus infinity at pairs that must not see one another, else zero: `(windows, 1, window**2, window**2)`.
+
+    Along each axis a window holds up to three regions: pixels in place, pixels wrapped around, and padding. Pairs
+    from different regions are strangers, so padding sees padding and no softmax is empty.
     """
 
-    def regions(size: int) -> Tensor:
-        padded = size + _missing(size, window)
-        origin = (torch.arange(padded, device=device) + shift) % padded
-        return ((origin < shift).int() + 2 * (origin >= size).int()).view(-1, window)
+    def region(size: int) -> Tensor:
+        coordinates = _coordinates(size, window, 0, shift, device)
+        return (coordinates < shift).int() + 2 * (coordinates >= size).int()
 
-    rows, columns = regions(height), regions(width)
-    label = (3 * rows[:, None, :, None] + columns[None, :, None, :]).reshape(-1, window**2)
-    return label[:, None, :] != label[:, :, None]
-
-
-@shape_cache
-def _overlapping_keys(size: int, window: int, margin: int, device: torch.device) -> Tensor:
-    """Where along an axis the keys of each window lie, `(windows * (window + 2 * margin),)`; some outside the map."""
-    starts = torch.arange(0, size + _missing(size, window), window, device=device)
-    return (starts[:, None] + torch.arange(-margin, window + margin, device=device)).flatten()
+    regions = 3 * region(height)[:, None, :, None] + region(width)[None, :, None, :]
+    regions = regions.flatten(2).flatten(0, 1)
+    return _minus_infinity((regions[:, None, :] != regions[:, :, None])[:, None], dtype)
 
 
-@shape_cache
-def _outside(height: int, width: int, window: int, margin: int, device: torch.device) -> Tensor:
-    """Which keys of the overlapping windows lie outside the map, `(rows of keys, columns of keys, 1)`."""
-    rows = _overlapping_keys(height, window, margin, device)[:, None, None]
-    columns = _overlapping_keys(width, window, margin, device)[:, None]
-    return (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+def _minus_infinity(where: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(where.shape, dtype=dtype, device=where.device).masked_fill(where, -torch.inf)
 
 
 def _relative_index(queries: int, keys: int) -> Tensor:
@@ -124,30 +144,31 @@ class ChannelAttentionBlock(nn.Module):
         return self.cab(x)
 
 
-def _to_windows(x: Tensor, window: int, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """Cut `(B, n * window, m * window, parts * C)` into `parts` tensors `(B, n * m, heads, window**2, C / heads)`."""
-    batch, height, width, channels = x.shape
-    x = x.view(batch, height // window, window, width // window, window, parts, heads, channels // (parts * heads))
-    return x.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(2, 3).flatten(4, 5).unbind(0)
+def _to_windows(x: Tensor, pixels: Tensor, area: int, heads: int, parts: int) -> tuple[Tensor, ...]:
+    """Gather `(B, H * W, parts * C)` into `parts` tensors `(B, windows, heads, area, C / heads)`."""
+    batch, _, channels = x.shape
+    x = x.index_select(1, pixels).view(batch, -1, area, parts, heads, channels // (parts * heads))
+    return x.permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
-def _from_windows(x: Tensor, height: int, width: int) -> Tensor:
-    """Undo `_to_windows` for one part: `(B, n * m, heads, window**2, d)` to `(B, height, width, heads * d)`."""
-    batch, _, heads, area, dim = x.shape
-    window = isqrt(area)
-    x = x.view(batch, height // window, width // window, heads, window, window, dim)
-    return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, height, width, heads * dim)
+def _from_windows(x: Tensor, positions: Tensor, shape: torch.Size) -> Tensor:
+    """Undo `_to_windows` without margin for one part: back to `(B, H, W, C)`, the shape given."""
+    x = x.transpose(2, 3).reshape(shape[0], -1, shape[3])
+    return x.index_select(1, positions).view(shape)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attention over `(B, windows, heads, N, d)` with a bias `(heads, N, M)`, or one a window if it has four axes."""
-    shape = q.shape
-    if bias.dim() == 3:
-        q, k, v = (t.flatten(0, 1) for t in (q, k, v))
-    else:
-        q, k, v = (t.flatten(1, 2) for t in (q, k, v))
-        bias = bias.flatten(0, 1)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype).unsqueeze(0)).view(shape)
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention over `(B, windows, heads, N, d)`; adds a bias `(heads, N, M)` and a mask `(windows, 1, 1 or N, M)`."""
+    if bias.requires_grad and q.device.type == "cpu":  # the fused kernel of the CPU cannot differentiate the bias
+        logits = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).add_(bias)
+        return (logits if mask is None else logits.add_(mask)).softmax(-1) @ v
+    shape, bias, axis = q.shape, bias.to(q.dtype).unsqueeze(0), 0
+    if mask is not None:
+        bias = bias + mask
+        if not (isinstance(shape[0], int) and shape[0] == 1):
+            bias, axis = bias.flatten(0, 1).unsqueeze(0), 1
+    q, k, v = (t.flatten(axis, axis + 1) for t in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).view(shape)
 
 
 class WindowAttention(nn.Module):
@@ -168,19 +189,14 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         _, height, width, _ = x.shape
         window, shift = self.window_size, self.shift_size
-        bottom, right = _missing(height, window), _missing(width, window)
-        qkv = F.pad(self.qkv(x), (0, 0, 0, right, 0, bottom))
-        if shift:
-            qkv = qkv.roll((-shift, -shift), (1, 2))
-        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
-        if shift or not isinstance(height, int) or bottom or right:
-            blocked = _shifted_windows_blocked(height, width, window, shift, x.device)
-            bias = bias.masked_fill(blocked[:, None], float("-inf"))
-        q, k, v = _to_windows(qkv, window, 3, self.heads)
-        y = _from_windows(_attend(q, k, v, bias), height + bottom, width + right)
-        if shift:
-            y = y.roll((shift, shift), (1, 2))
-        return self.proj(y[:, :height, :width])
+        pixels = _pixels(height, width, window, 0, shift, x.device)
+        q, k, v = _to_windows(self.qkv(x).flatten(1, 2), pixels, window**2, self.heads, 3)
+        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1).contiguous()
+        mask = None
+        if shift or not isinstance(height, int) or height % window or width % window:
+            mask = _strangers(height, width, window, shift, x.device, q.dtype)
+        y = _attend(q, k, v, bias, mask)
+        return self.proj(_from_windows(y, _positions(height, width, window, shift, x.device), x.shape))
 
 
 class HybridAttentionBlock(nn.Module):
@@ -298,24 +314,17 @@ class OverlappingCrossAttention(nn.Module):
     def attend(self, x: Tensor) -> Tensor:
         """Overlapping attention alone, `(B, H, W, C)` to the same."""
         _, height, width, dim = x.shape
-        window = self.window_size
-        bottom, right = _missing(height, window), _missing(width, window)
-        q, kv = self.qkv(x).split((dim, 2 * dim), dim=-1)
-        (q,) = _to_windows(F.pad(q, (0, 0, 0, right, 0, bottom)), window, 1, self.heads)
-
-        rows = _overlapping_keys(height, window, self.margin, x.device).clamp(0, height - 1)
-        columns = _overlapping_keys(width, window, self.margin, x.device).clamp(0, width - 1)
-        kv = kv.index_select(1, rows).index_select(2, columns)
-        outside = _outside(height, width, window, self.margin, x.device)
-        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1)
-        if self.mask_border:
-            (blocked,) = _to_windows(outside.unsqueeze(0), window + 2 * self.margin, 1, 1)
-            bias = bias.masked_fill(blocked.view(-1, 1, 1, blocked.shape[-2]), float("-inf"))
-        else:
-            kv = kv.masked_fill(outside, 0)
-        k, v = _to_windows(kv, window + 2 * self.margin, 2, self.heads)
-        y = _from_windows(_attend(q, k, v, bias), height + bottom, width + right)
-        return self.proj(y[:, :height, :width])
+        window, margin = self.window_size, self.margin
+        q, kv = self.qkv(x).flatten(1, 2).split((dim, 2 * dim), -1)
+        (q,) = _to_windows(q, _pixels(height, width, window, 0, 0, x.device), window**2, self.heads, 1)
+        keys = _pixels(height, width, window, margin, 0, x.device)
+        k, v = _to_windows(kv, keys, (window + 2 * margin) ** 2, self.heads, 2)
+        bias = self.relative_position_bias_table[self.index].permute(2, 0, 1).contiguous()
+        mask = _outside(height, width, window, margin, x.device, q.dtype)
+        if not self.mask_border:
+            k, v = (t.masked_fill(mask.transpose(2, 3) < 0, 0) for t in (k, v))
+        y = _attend(q, k, v, bias, mask if self.mask_border else None)
+        return self.proj(_from_windows(y, _positions(height, width, window, 0, x.device), x.shape))
 
 
 class ResidualHybridGroup(nn.Module):
@@ -442,7 +451,7 @@ def _reflect(x: Tensor, axis: int, window: int) -> Tensor:
     """Mirror the far end of an axis up to a multiple of the window, to and fro where the axis is shorter than that."""
     size = x.shape[axis]
     period = max(2 * size - 2, 1)
-    position = torch.arange(size + _missing(size, window), device=x.device) % period
+    position = torch.arange((size + window - 1) // window * window, device=x.device) % period
     return x.index_select(axis, torch.minimum(position, period - position))
 
 

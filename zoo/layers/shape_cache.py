@@ -13,14 +13,14 @@ P = ParamSpec("P")
 
 
 def shape_cache(build: Callable[P, Tensor]) -> Callable[P, Tensor]:
-    """Keep the eight most recent results of `build`, whose arguments are sizes, a device and a dtype.
+    """Keep the sixteen most recent results of `build`, whose arguments are sizes, a device and a dtype.
 
     The results live beside the function and not in a module, so they are in no state dict, pickle or copy. While a
     graph is being captured (compile, export, trace) `build` runs as it is, because sizes may then be symbols and a
     tensor from outside would be frozen into the graph. Callers must not write into what they get.
     """
 
-    @functools.lru_cache(maxsize=8)
+    @functools.lru_cache(maxsize=16)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
             return build(*args, **kwargs)
