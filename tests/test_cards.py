@@ -109,5 +109,5 @@ def test_cards_of_nothing_are_refused(shelf, put):
 
 
 def test_the_card_of_a_users_own_model_claims_no_metrics():
-    card = cards.render_model(registry.get_config("yolo11n_halo"), "me/mine")
+    card = cards.render_model(registry.get_config("yolo11n_halo"), "hf-hub:me/mine")
     assert "hf-hub:me/mine" in card and "mAP" not in card and "model-index" not in card

@@ -122,14 +122,14 @@ def render(name: str, repo_id: str | None = None) -> str:
     return _card(name, config, sections, entry)
 
 
-def render_model(config: ModelConfig, repo_id: str) -> str:
-    """The card of somebody's own model in a repository of the Hub; it claims no metrics."""
+def render_model(config: ModelConfig, name: str) -> str:
+    """The card of somebody's own model, which `zoo.create(name)` loads; it claims no metrics."""
     use = f"""## How to load it
 
 ```python
 import zoo
 
-model = zoo.create("hf-hub:{repo_id}")
+model = zoo.create("{name}")
 ```"""
     classes = f"Classes: {', '.join(config.class_names)}." if config.class_names else f"Classes: {config.num_classes}."
     return _card(

@@ -30,10 +30,11 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOCAL_RANK, RANK, USER_CONFIG_DIR, WORLD_SIZE
 from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first, unwrap_model
 
-from zoo import data, options, weights
+from zoo import cards, data, options, weights
 from zoo.detector import GraftedDetectionModel
 from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError, ZooError
 from zoo.factory import create
+from zoo.files import write_text
 
 _FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
 
@@ -41,9 +42,9 @@ _FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
 class ZooTrainer(DetectionTrainer):
     """Ultralytics' detection trainer for models that carry grafts.
 
-    A run leaves `weights/zoo/{model.safetensors,config.json}` beside Ultralytics' own `best.pt`, from the same best
-    epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`. Checkpoints are written to another name and
-    renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
+    A run leaves `weights/zoo/{model.safetensors,config.json,README.md}` beside Ultralytics' own `best.pt`, from the
+    same best epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`. Checkpoints are written to another name
+    and renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
 
     Args:
         *args: As in Ultralytics.
@@ -171,7 +172,8 @@ class ZooTrainer(DetectionTrainer):
             self.metrics.pop("fitness", None)
             if isinstance(model, GraftedDetectionModel):
                 model.yaml["imgsz"] = self.args.imgsz
-                weights.save(model, self.wdir / "zoo")
+                folder = weights.save(model, self.wdir / "zoo")
+                write_text(folder / "README.md", cards.render_model(model.config, f"local-dir:{folder}"))
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1

@@ -95,7 +95,7 @@ def push_to_hub(
     """
     with tempfile.TemporaryDirectory() as folder:
         directory = weights.save(model, folder)
-        card = cards.render_model(model.config, repo_id)
+        card = cards.render_model(model.config, f"hf-hub:{repo_id}")
         return _commit(directory, card, repo_id, private, revision, token, message)
 
 

@@ -1,0 +1,111 @@
+"""Training speed: the zoo's engine against stock Ultralytics on the same plain model, and what each graft costs.
+
+Run: `python -m benchmarks.training`, on an idle machine. Runs of both alternate, so that a machine that slows down
+slows both; the first steps of each are dropped. "as it comes" keeps the threads that each sets for itself, where stock
+Ultralytics leaves one core of a CPU idle; "same threads" gives both all cores and so measures what the engine adds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import ultralytics
+import yaml
+
+import zoo
+from zoo.files import write_text
+
+WARM_UP = 3
+HEADER = ("device", "imgsz", "batch", "threads", "model", "engine", "images_per_second", "relative_to_stock")
+
+
+def write_images(folder: Path, count: int, size: int) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (folder / kind / split).mkdir(parents=True)
+        for number in range(count if split == "train" else 1):
+            pixels = rng.integers(0, 255, (size // 8, size // 8, 3), dtype=np.uint8)
+            pixels = cv2.resize(pixels, (size, size), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(folder / "images" / split / f"{number}.jpg"), pixels)
+            boxes = rng.uniform(0.2, 0.5, (8, 4))
+            lines = [f"{index % 4} {' '.join(f'{value:.4f}' for value in box)}" for index, box in enumerate(boxes)]
+            (folder / "labels" / split / f"{number}.txt").write_text("\n".join(lines))
+    file = folder / "data.yaml"
+    splits = {split: f"images/{split}" for split in ("train", "val")}
+    file.write_text(yaml.safe_dump({"path": str(folder), **splits, "names": list("abcd")}))
+    return file
+
+
+def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None) -> list[float]:
+    """Seconds between the ends of steps, loading included, without the warm-up and without validation."""
+    ticks: list[float] = []
+
+    def tick(_: object) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        ticks.append(time.perf_counter())
+
+    engine.add_callback("on_train_batch_end", tick)
+    if threads:
+        engine.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
+    with tempfile.TemporaryDirectory() as folder:
+        engine.train(**settings, project=folder, name="run")
+    return [later - earlier for earlier, later in itertools.pairwise(ticks)][WARM_UP:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["yolov8n", "yolov8n_dattn", "yolov8n_hat", "yolov8n_a2"])
+    parser.add_argument("--device", default="0" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--imgsz", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "training.csv")
+    arguments = parser.parse_args()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = write_images(Path(folder), arguments.batch * arguments.steps, arguments.imgsz)
+        settings = {
+            "data": str(data),
+            "epochs": 1,
+            "imgsz": arguments.imgsz,
+            "batch": arguments.batch,
+            "nbs": arguments.batch,
+            "device": arguments.device,
+            "amp": "bf16" if arguments.device != "cpu" else False,
+            "plots": False,
+            "val": False,
+            "seed": 0,
+        }
+        for threads, what in ((None, "as it comes"), (cores, "same threads")):
+            seconds: dict[tuple[str, str], list[float]] = {}
+            for _ in range(arguments.rounds):
+                for model in arguments.models:
+                    base = zoo.model_info(model).base
+                    stock = ultralytics.YOLO(f"{base}.yaml")
+                    seconds.setdefault((base, "ultralytics"), []).extend(step_seconds(stock, settings, threads))
+                    seconds.setdefault((model, "zoo"), []).extend(step_seconds(zoo.YOLO(model), settings, threads))
+            for (model, engine), values in seconds.items():
+                speed = arguments.batch / statistics.median(values)
+                stock = arguments.batch / statistics.median(seconds[zoo.model_info(model).base, "ultralytics"])
+                setting = (arguments.device, arguments.imgsz, arguments.batch, what)
+                rows.append((*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}"))
+                print(*rows[-1])
+    lines = [",".join(map(str, row)) for row in (HEADER, *rows)]
+    write_text(arguments.out, "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
