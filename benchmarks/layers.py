@@ -30,6 +30,7 @@ from zoo.layers.halo import HaloAttention
 from zoo.layers.hat import HybridAttention, HybridAttentionBlock, OverlappingCrossAttention
 
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_layers.csv"
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 LEVELS = {"P3": (128, 80), "P4": (256, 40), "P5": (512, 20)}
 
 
@@ -75,7 +76,9 @@ def _synchronize(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def time_in_turns(calls: list[Callable[[], object]], seconds: float, device: torch.device) -> list[float]:
+def time_in_turns(
+    calls: list[Callable[[], object]], seconds: float, device: torch.device, clock: Callable[[], float]
+) -> list[float]:
     """Median milliseconds of each call, all called once a round, for `seconds` but at least five rounds."""
     for call in calls:
         call()
@@ -85,10 +88,10 @@ def time_in_turns(calls: list[Callable[[], object]], seconds: float, device: tor
         rounds.append([])
         for call in calls:
             _synchronize(device)
-            start = time.perf_counter()
+            start = clock()
             call()
             _synchronize(device)
-            rounds[-1].append((time.perf_counter() - start) * 1e3)
+            rounds[-1].append((clock() - start) * 1e3)
     return [statistics.median(times) for times in zip(*rounds, strict=True)]
 
 
@@ -110,7 +113,9 @@ def peak_megabytes(call: Callable[[], object], device: torch.device) -> float:
     return peak / 1e6
 
 
-def compare(ours: nn.Module, other: nn.Module, x: Tensor, seconds: float, same: bool) -> dict[str, float]:
+def compare(
+    ours: nn.Module, other: nn.Module, x: Tensor, *, seconds: float, clock: Callable[[], float], same: bool
+) -> dict[str, float]:
     """One row of the table, less its name.
 
     Args:
@@ -118,6 +123,7 @@ def compare(ours: nn.Module, other: nn.Module, x: Tensor, seconds: float, same: 
         other: What it is compared with.
         x: Input, `(B, C, H, W)`.
         seconds: Time for each of the two measurements.
+        clock: What counts the time.
         same: Whether both must give the same output.
     """
     sides = (ours, other)
@@ -130,9 +136,9 @@ def compare(ours: nn.Module, other: nn.Module, x: Tensor, seconds: float, same: 
         error = (ours(x) - other(x)).abs().max().item()
         if same and error > (1e-3 if x.dtype == torch.float32 else 1e-1):
             raise AssertionError(f"{type(ours).__name__}: outputs differ by {error}")
-        ms, other_ms = time_in_turns([lambda b=b: b(x) for b in sides], seconds, x.device)
+        ms, other_ms = time_in_turns([lambda b=b: b(x) for b in sides], seconds, x.device, clock)
         mb, other_mb = (peak_megabytes(lambda b=b: b(x), x.device) for b in sides)
-    train_ms, other_train_ms = time_in_turns([lambda b=b: train(b) for b in sides], seconds, x.device)
+    train_ms, other_train_ms = time_in_turns([lambda b=b: train(b) for b in sides], seconds, x.device, clock)
     return {
         "ms": ms,
         "other_ms": other_ms,
@@ -164,6 +170,7 @@ def main() -> None:
     parser.add_argument("--blocks", nargs="+", choices=[*BLOCKS, TIMM], default=[*BLOCKS, TIMM])
     parser.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: less disturbed by other programs")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement of a row")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -188,7 +195,8 @@ def main() -> None:
             x = torch.randn(1, dim, size, size, device=device, dtype=dtype)
             if device.type == "cuda":
                 x = x.contiguous(memory_format=torch.channels_last)
-            row = compare(ours, other, x, 0.2 if options.quick else options.seconds, same=name != TIMM)
+            seconds = 0.2 if options.quick else options.seconds
+            row = compare(ours, other, x, seconds=seconds, clock=CLOCKS[options.clock], same=name != TIMM)
             rows.append({"block": name, "level": level} | {k: float(f"{v:.4g}") for k, v in row.items()})
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
@@ -196,6 +204,7 @@ def main() -> None:
         about = {
             "machine": machine(device),
             "threads": options.threads,
+            "clock": options.clock,
             "dtype": options.dtype,
             "other": "torch.compile" if options.compile else "straightforward",
             "torch": torch.__version__,
