@@ -221,7 +221,23 @@ def _size(info: ModelInfo) -> str:
         params, gflops = info.params / info.base_params - 1, info.gflops / info.base_gflops - 1
         rows += [f"| added | {params:+.1%} | {gflops:+.1%} |"]
     table = "\n".join(["| model | parameters, M | GFLOPs |", "|---|---|---|", *rows])
-    return f"## Size\n\nWith 80 classes, at 640 x 640 pixels, counted by `torch.utils.flop_counter`.\n\n{table}"
+    size = f"## Size\n\nWith 80 classes, at 640 x 640 pixels, counted by `torch.utils.flop_counter`.\n\n{table}"
+    return "\n\n".join([size, *_latency(info)])
+
+
+def _latency(info: ModelInfo) -> list[str]:
+    """A sentence for each batch size that `benchmarks/models.py` has measured."""
+    file = assets.root() / "results" / "benchmark_models.csv"
+    if not file.is_file():
+        return []
+    with file.open(newline="") as lines:
+        return [
+            f"A batch of {row['batch']} at {row['imgsz']} pixels takes {row['ms']} ms, {row['ratio']} times the "
+            f"{row['base_ms']} ms of the base in the same run (fused, channels-last, {row['threads']} threads of "
+            f"{row['machine']}, torch {row['torch']})."
+            for row in csv.DictReader(lines)
+            if row["model"] == info.name
+        ]
 
 
 def _training(entry: Entry) -> str:
