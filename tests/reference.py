@@ -161,7 +161,6 @@ def a2(hyper: Hyper, params: Params) -> nn.Module:
         c_m=hyper["c_m"],
         c_n=hyper["c_n"],
         reconstruct=hyper["reconstruct"],
-        gather_bias="convB.bias" in params,
     )
 
 

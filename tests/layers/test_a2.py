@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from tests.layers.contract import BlockContract
 from zoo.errors import ChannelError
 from zoo.layers.a2 import DoubleAttention
+from zoo.layers.upstream import convert
 
 
 def make(dim: int = 32, **settings: Any) -> DoubleAttention:
@@ -55,7 +57,7 @@ def dense(block: DoubleAttention, x: Tensor) -> Tensor:
 @pytest.mark.parametrize("size", [(4, 5), (1, 3), (1, 1)], ids=str)
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"c_m": 3, "c_n": 7}, {"c_m": 5, "c_n": 2, "reconstruct": False}, {"gather_bias": True}],
+    [{}, {"c_m": 3, "c_n": 7}, {"c_m": 5, "c_n": 2, "reconstruct": False}],
     ids=str,
 )
 @torch.no_grad()
@@ -78,12 +80,24 @@ def test_commutes_with_permutations_of_pixels() -> None:
 
 
 @torch.no_grad()
-def test_bias_of_the_gathering_cancels() -> None:
-    block = make(gather_bias=True).double()
-    x = torch.randn(1, 32, 6, 7, dtype=torch.float64)
+def test_official_bias_of_the_gathering_has_no_effect() -> None:
+    """The converter drops it; the definition, given it, agrees."""
+    block = make().double()
+    x = torch.randn(1, 32, 2, 3, dtype=torch.float64)
+    official = block.state_dict() | {"convB.bias": torch.randn(16)}
     before = block(x)
-    block.convB.bias += torch.randn(16)
-    torch.testing.assert_close(block(x), before, rtol=0, atol=1e-12)
+    block.load_state_dict(convert(block, official))
+    biased = copy.deepcopy(block)
+    biased.convB.bias = nn.Parameter(official["convB.bias"].double())
+    torch.testing.assert_close(dense(biased, x), before, rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_output_keeps_the_memory_format() -> None:
+    x = torch.randn(2, 32, 6, 7)
+    assert make()(x).is_contiguous()
+    channels_last = make()(x.contiguous(memory_format=torch.channels_last))
+    assert channels_last.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("settings", [{"c_n": 1}, {"c_m": 0}, {"c_n": -1}], ids=str)

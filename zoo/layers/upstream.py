@@ -82,7 +82,7 @@ def _hat(block: nn.Module, state: State) -> dict[str, Tensor]:
 
 def _a2(block: DoubleAttention, state: State) -> dict[str, Tensor]:
     """From `DoubleAttentionLayer` of nguyenvo09/Double-Attention-Network."""
-    return {name: tensor for name, tensor in state.items() if name != "convB.bias" or block.convB.bias is not None}
+    return {name: tensor for name, tensor in state.items() if name != "convB.bias"}
 
 
 CONVERTERS: dict[type[nn.Module], Callable[..., dict[str, Tensor]]] = {
