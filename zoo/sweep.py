@@ -236,7 +236,11 @@ def run(plan: Plan) -> Path:
     left = [job for job in jobs if job.folder not in rows]
     print(f"{len(jobs)} jobs, {len(rows)} of them ended before")
     if left:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+        except Exception as error:  # Ray raises plain exceptions
+            where = os.environ.get("RAY_ADDRESS", "on this machine")
+            raise SweepError(f"Ray did not start, or was not reached, {where}: {error}") from error
         try:
             cpus = plan.cpus or (1 if plan.gpus else max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes()))
             # One process a job, so that nothing of Ultralytics' global state goes from one to the next.
