@@ -14,6 +14,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.utils import ops
 
 logger = logging.getLogger(__name__)
 
@@ -36,16 +37,19 @@ class _Collector(DetectionValidator):
         super().update_metrics(preds, batch)
         for index, pred in enumerate(preds):
             image = self._prepare_batch(index, batch)
-            scaled = self.scale_preds(pred, image)
-            corners = scaled["bboxes"].double().cpu().numpy()
-            for (x0, y0, x1, y1), score, label in zip(
-                corners.tolist(), scaled["conf"].tolist(), scaled["cls"].tolist(), strict=True
-            ):
+            boxes = ops.scale_boxes(
+                image["imgsz"],
+                ops.xyxy2ltwh(pred["bboxes"].double()),
+                image["ori_shape"],
+                ratio_pad=image["ratio_pad"],
+                xywh=True,
+            )
+            for box, score, label in zip(boxes.tolist(), pred["conf"].tolist(), pred["cls"].tolist(), strict=True):
                 self.predictions.append(
                     {
                         "image_id": self.image_ids[Path(image["im_file"]).name],
                         "category_id": int(label),
-                        "bbox": [x0, y0, x1 - x0, y1 - y0],
+                        "bbox": box,
                         "score": score,
                     }
                 )
@@ -55,6 +59,9 @@ def predict(
     model: nn.Module, data: Path, split: str, imgsz: int, device: str = "cpu", batch: int = 16
 ) -> tuple[list[Prediction], dict[str, float]]:
     """Predict a split as Ultralytics' validator does: confidence 0.001, NMS IoU 0.7, 300 boxes, rectangular batches.
+
+    Boxes are not cut at the image border, because Ultralytics measures them uncut. Where objects touch the border,
+    cutting would raise mAP50-95: by 0.010 on BCCD, for example.
 
     Args:
         model: A detection model; it is copied, because the validator fuses layers in place.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import io
 import itertools
 import json
 import logging
@@ -38,6 +37,7 @@ from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from zoo import shipped, weights
 from zoo.errors import DataError, OptionError, ZooError
+from zoo.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ GAMMA = re.compile(r"grafts\.[^.]+\.gamma")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
 SHIPPED_METRICS = ("mAP50", "mAP50-95")
+IDENTITY = ("model", "seed", "epochs", "imgsz", "base_weights")
 PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
 
 
@@ -129,14 +130,13 @@ def run(job: Job) -> dict[str, Any]:
     if job.dry_run:
         return plan(job, data, arguments)
     record = job.directory / "row.json"
-    if record.is_file():
+    if record.is_file() and not job.finish:
         logger.info("%s is recorded already; delete the folder to repeat it.", job.directory)
         row = json.loads(record.read_text())
     else:
         note_origin(job)
-        started = time.monotonic()
         train(job, data, arguments)
-        row = measure(job, data, arguments, time.monotonic() - started)
+        row = measure(job, data, arguments)
         record.write_text(json.dumps(row, indent=2))
         comparable = not (job.smoke or job.unverified)
         append_row((ROOT / "results" if comparable else job.directory) / f"{job.recipe}.csv", row)
@@ -169,6 +169,8 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
     """
     last = job.directory / "weights" / "last.pt"
     if job.finish:
+        if (job.directory / "weights" / "zoo").is_dir():
+            return
         model, _ = load_checkpoint(job.directory / "weights" / "best.pt")
         weights.save(model, job.directory / "weights" / "zoo")
         return
@@ -205,7 +207,7 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
             signal.signal(number, handler)
 
 
-def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> dict[str, Any]:
+def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """Evaluate the fp16 weights that the run left, as a user would load them, and describe the run.
 
     Returns:
@@ -213,7 +215,8 @@ def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> 
     """
     model = zoo.create(f"local-dir:{job.directory / 'weights' / 'zoo'}")
     with (job.directory / "results.csv").open(newline="") as file:
-        epochs = max(int(row["epoch"]) for row in csv.DictReader(file, skipinitialspace=True))
+        history = list(csv.DictReader(file, skipinitialspace=True))
+    epochs = max(int(line["epoch"]) for line in history)
     row: dict[str, Any] = {
         "model": job.model,
         "seed": job.seed,
@@ -235,9 +238,14 @@ def measure(job: Job, data: Path, arguments: dict[str, Any], seconds: float) -> 
     gammas = {key.split(".")[1]: p for key, p in model.named_parameters() if GAMMA.fullmatch(key)}
     return row | {
         "gamma_norms": json.dumps({position: round(float(p.detach().norm()), 4) for position, p in gammas.items()}),
-        "hours": round(seconds / 3600, 3),
+        "hours": round(training_seconds([float(line["time"]) for line in history]) / 3600, 3),
         **json.loads((job.directory / ORIGIN).read_text()),
     }
+
+
+def training_seconds(clock: list[float]) -> float:
+    """Wall time of a training, from Ultralytics' clock after each epoch, which starts anew when a run is resumed."""
+    return sum(now - before if now > before else now for before, now in itertools.pairwise([0.0, *clock]))
 
 
 def note_origin(job: Job) -> None:
@@ -262,21 +270,26 @@ def gflops(model: torch.nn.Module, imgsz: int) -> float:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Append to a CSV file whose header the first row makes; safe against other runs that end at the same time.
+    """Append to a CSV file whose header the first row makes; a row of the same run is replaced.
+
+    Safe against other runs that end at the same time.
 
     Raises:
         DataError: The file has other columns.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        before = path.read_text() if path.is_file() else ",".join(row) + "\n"
-        if before.splitlines()[0].split(",") != list(row):
-            raise DataError(f"{path} has other columns than this version writes; move it away.")
-        line = io.StringIO()
-        csv.DictWriter(line, list(row), lineterminator="\n").writerow(row)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(before + line.getvalue())
-        temporary.replace(path)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        rows: list[dict[str, Any]] = []
+        if path.is_file():
+            with path.open(newline="") as file:
+                reader = csv.DictReader(file)
+                if reader.fieldnames != list(row):
+                    raise DataError(f"{path} has other columns than this version writes; move it away.")
+                rows = [other for other in reader if any(other[key] != str(row[key]) for key in IDENTITY)]
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows([*rows, row])
 
 
 def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -346,7 +359,7 @@ def parse(recipe: str, argv: list[str] | None = None) -> Job:
     parser.add_argument("--imgsz", type=int, help="other than the recipe's")
     parser.add_argument("--base-weights", help="official weights to start from instead of random ones")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-    parser.add_argument("--finish", action="store_true", help="evaluate and record an interrupted run as it is")
+    parser.add_argument("--finish", action="store_true", help="evaluate and record a run as it is, interrupted or not")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
     parser.add_argument(
         "--smoke", action="store_true", help="the whole path on a few images; recorded in the run folder"
