@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import matplotlib
 import torch
@@ -24,7 +23,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.engine.trainer import MultiTrainer
+from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOCAL_RANK, RANK, USER_CONFIG_DIR, WORLD_SIZE
@@ -34,7 +33,7 @@ from zoo import cards, data, options, weights
 from zoo.detector import GraftedDetectionModel
 from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError, ZooError
 from zoo.factory import create
-from zoo.files import write_text
+from zoo.files import replacing, write_text
 
 _FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
 
@@ -79,7 +78,8 @@ class ZooTrainer(DetectionTrainer):
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data YAML, or say what is wrong with it."""
-        data.read(self.args.data, self.args.split)
+        if not str(self.args.data).endswith(".ndjson"):  # which Ultralytics first converts
+            data.read(self.args.data, self.args.split)
         return super().get_dataset()
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> YOLODataset:
@@ -244,12 +244,12 @@ class YOLO(ultralytics.YOLO):
 
         Ultralytics starts its own command for every trial, which would refuse the grafts.
         """
-
-        def with_grafts(_: None, *args: Any, **kwargs: Any) -> MultiTrainer:
-            return MultiTrainer(self._smart_load("trainer"), *args, **kwargs)
-
-        with mock.patch("ultralytics.engine.trainer.MultiTrainer", with_grafts):
+        stock = ultralytics_trainer.MultiTrainer
+        ultralytics_trainer.MultiTrainer = lambda _, *rest: stock(self._smart_load("trainer"), *rest)
+        try:
             return super().tune(*args, **settings)
+        finally:
+            ultralytics_trainer.MultiTrainer = stock
 
     def _check_resume(self, resume: Any) -> None:
         """Ultralytics starts afresh where it cannot resume, and resumes its latest run where a file is missing."""
@@ -324,10 +324,8 @@ def _strip(file: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ultralytics' `strip_optimizer`, all or nothing; empty for a file that is not there."""
     if not file.exists():
         return {}
-    temporary = file.with_name(f".{file.name}")
-    stripped = strip_optimizer(file, str(temporary), updates)
-    _replace(temporary, file)
-    return stripped
+    with replacing(file) as temporary:
+        return strip_optimizer(file, str(temporary), updates)
 
 
 def _replace(written: Path, place: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 
 import pytest
@@ -31,17 +30,7 @@ def plan(data, settings, tmp_path):
     return write
 
 
-@pytest.fixture
-def all_cores():
-    """Ray's own processes need more than the one core of these tests to start within its 30 seconds."""
-    one = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, range(os.cpu_count()))
-    yield
-    os.sched_setaffinity(0, one)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("all_cores")
 def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_path):
     pytest.importorskip("ray")
     (tmp_path / "bad.yaml").write_text("train: nowhere\nval: nowhere\nnames: [a]\n")
