@@ -129,6 +129,7 @@ class BlockContract:
             block(x)
         block(x).sum().backward()
 
+    @pytest.mark.slow
     @torch.inference_mode()
     def test_compiles_to_one_graph(self) -> None:
         block = self.make()
@@ -153,7 +154,7 @@ class BlockContract:
         other = x.flip(1)
         torch.testing.assert_close(traced(other), block(other), rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
+    @pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["trace", "dynamo"])
     def test_onnx(self, dynamo: bool) -> None:
         if dynamo:
             pytest.importorskip("onnxscript")
@@ -168,6 +169,16 @@ class BlockContract:
         session = self.onnx_session(block, dynamo=False, dynamic=True)
         for size in ((13, 17), (12, 20), (20, 20), (5, 31)):
             self.check_onnx(session, block, self.image(*size))
+
+    @torch.inference_mode()
+    def test_openvino(self) -> None:
+        openvino = pytest.importorskip("openvino")
+        block, x = self.make(), self.image(13, 17)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)
+            model = openvino.convert_model(block, example_input=x)
+        y = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(x.numpy())[0]
+        torch.testing.assert_close(torch.from_numpy(y), block(x), rtol=1e-3, atol=1e-4)
 
     def onnx_session(self, block: nn.Module, dynamo: bool, dynamic: bool) -> onnxruntime.InferenceSession:
         file = io.BytesIO()

@@ -171,6 +171,7 @@ def sample_unmoved(x: Tensor, **settings: Any) -> Tensor:
     return seen[0]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 1), (160, 3)], ids=str)
 def test_unmoved_points_are_pixel_centres(size: tuple[int, int]) -> None:
     x = torch.randn(2, 8, *size, dtype=torch.float64)
@@ -189,6 +190,7 @@ def test_unmoved_points_are_cell_centres(stride: int) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.fast
 def test_official_grid_is_half_a_cell_off() -> None:
     """The defect that `centered` corrects: the last point leaves the map and reads zeros."""
     x = torch.ones(1, 8, 1, 9, dtype=torch.float64) * torch.arange(9.0)

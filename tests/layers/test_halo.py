@@ -99,6 +99,7 @@ def test_equals_dense_loop(size: tuple[int, int], settings: dict[str, Any]) -> N
     torch.testing.assert_close(block(x), dense(block, x), rtol=0, atol=1e-11)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("size", [(8, 8), (5, 7), (1, 1), (4, 13)], ids=str)
 @torch.no_grad()
 def test_keys_outside_the_map_get_no_attention(size: tuple[int, int]) -> None:

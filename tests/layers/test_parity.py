@@ -24,6 +24,7 @@ def mechanism_of(path: Path) -> str:
 CASES = [path for path in sorted(FOLDER.glob("*_f[36][24].safetensors")) if "index_tables" not in path.name]
 
 
+@pytest.mark.fast
 @pytest.mark.skipif(not CASES, reason=f"no golden vectors in {FOLDER}; set ZOO_PARITY_DIR")
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_matches_official_implementation(path: Path) -> None:

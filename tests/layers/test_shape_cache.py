@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 
+import pytest
 import torch
 from torch import Tensor
 
 from zoo.layers.shape_cache import shape_cache
 
 
+@pytest.mark.fast
 def test_remembers_a_few_and_forgets_the_rest() -> None:
     alive: weakref.WeakSet[Tensor] = weakref.WeakSet()
 
