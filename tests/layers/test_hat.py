@@ -255,6 +255,8 @@ def test_loads_an_official_checkpoint() -> None:
         (lambda: HybridAttention(32, embed_dim=32, window_size=7), "must be even"),
         (lambda: HybridAttention(32, embed_dim=32, padding="zero"), "'mask' or 'reflect'"),
         (lambda: HybridAttentionBlock(32, 4, 8, shift_size=8), "shift_size"),
+        (lambda: HybridAttentionBlock(32, 4, 8, compress_ratio=33), "compress_ratio"),
+        (lambda: OverlappingCrossAttention(32, 4, 0), "window_size"),
         (lambda: ResidualHybridGroup(32, 2, 0, 8), "0 heads"),
     ],
 )

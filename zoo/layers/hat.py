@@ -98,9 +98,11 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _check_heads(dim: int, heads: int) -> None:
+def _check(dim: int, heads: int, window_size: int) -> None:
     if heads < 1 or dim % heads:
         raise ChannelError(f"{dim} channels cannot be split into {heads} heads: choose a divisor of {dim}")
+    if window_size < 1:
+        raise ChannelError(f"window_size must be at least 1 pixel, found {window_size}")
 
 
 class MLP(nn.Module):
@@ -162,11 +164,13 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) 
     if bias.requires_grad and q.device.type == "cpu":  # the fused kernel of the CPU cannot differentiate the bias
         logits = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).add_(bias)
         return (logits if mask is None else logits.add_(mask)).softmax(-1) @ v
-    shape, bias, axis = q.shape, bias.to(q.dtype).unsqueeze(0), 0
+    shape, bias = q.shape, bias.to(q.dtype).unsqueeze(0)
     if mask is not None:
         bias = bias + mask
-        if not (isinstance(shape[0], int) and shape[0] == 1):
-            bias, axis = bias.flatten(0, 1).unsqueeze(0), 1
+    # The kernel takes two axes of batch: windows join the images, or the heads if they differ and there are images.
+    axis = 0
+    if mask is not None and not (isinstance(shape[0], int) and shape[0] == 1):
+        bias, axis = bias.flatten(0, 1).unsqueeze(0), 1
     q, k, v = (t.flatten(axis, axis + 1) for t in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).view(shape)
 
@@ -178,7 +182,7 @@ class WindowAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, window_size: int, shift_size: int) -> None:
         super().__init__()
-        _check_heads(dim, heads)
+        _check(dim, heads, window_size)
         self.heads, self.window_size, self.shift_size = heads, window_size, shift_size
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
@@ -219,7 +223,7 @@ class HybridAttentionBlock(nn.Module):
         `(B, dim, H, W)` to the same.
 
     Raises:
-        ChannelError: The heads do not divide `dim`, or the shift is not inside the window.
+        ChannelError: The heads do not divide `dim`, the shift is not inside the window, or the ratio leaves no channel.
     """
 
     def __init__(
@@ -235,8 +239,10 @@ class HybridAttentionBlock(nn.Module):
         mlp_ratio: float = 2.0,
     ) -> None:
         super().__init__()
-        if not 0 <= shift_size < window_size:
+        if not 0 <= shift_size < max(window_size, 1):
             raise ChannelError(f"shift_size must be in [0, window_size={window_size}), found {shift_size}")
+        if not 1 <= compress_ratio <= dim:
+            raise ChannelError(f"compress_ratio must be in [1, dim={dim}], found {compress_ratio}")
         self.conv_scale = conv_scale
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, heads, window_size, shift_size)
@@ -288,7 +294,7 @@ class OverlappingCrossAttention(nn.Module):
         mask_border: bool = True,
     ) -> None:
         super().__init__()
-        _check_heads(dim, heads)
+        _check(dim, heads, window_size)
         overlap = int(window_size * overlap_ratio)
         if overlap % 2 or overlap < 0:
             raise ChannelError(
