@@ -131,7 +131,7 @@ class DeformableAttention(nn.Module):
                 nn.GELU(),
                 to_offset,
             )
-        self.rpe: nn.Module | None = None
+        self.rpe: nn.Conv2d | nn.Sequential | None = None
         if position == "dwc":
             self.rpe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
         elif position == "log_cpb":
@@ -161,7 +161,7 @@ class DeformableAttention(nn.Module):
         else:
             out = F.scaled_dot_product_attention(queries, keys, values)
         out = out.transpose(2, 3).reshape(-1, self.dim, height, width)
-        if self.position == "dwc":
+        if isinstance(self.rpe, nn.Conv2d):
             out = out + self.rpe(q)
         return self.proj_out(out).to(x.dtype)
 
@@ -186,7 +186,7 @@ class DeformableAttention(nn.Module):
         depthwise, norm, activation, to_offset = self.conv_offset
         hidden = activation(norm(depthwise(q.reshape(-1, self.dim // self.groups, *q.shape[2:]))))
         with torch.autocast(x.device.type, enabled=False):
-            offset = F.conv2d(hidden.to(dtype), to_offset.weight.to(dtype))
+            offset = F.conv2d(hidden.to(dtype), to_offset.get_parameter("weight").to(dtype))
         ref_y, ref_x = self._reference(x, offset, dtype)
         off_y, off_x = offset.unbind(1)
         if self.offset_range is not None:
@@ -244,10 +244,10 @@ class DeformableAttention(nn.Module):
         ).flatten(1, 2)
         if delta.shape[0] == 1:
             delta = delta.expand(self.groups, -1, -1, -1)
-        if self.position == "log_cpb":
+        if isinstance(self.rpe, nn.Sequential):
             delta = delta * 4
             delta = delta.sign() * torch.log2(delta.abs() + 1) / 3
-            bias = self.rpe(delta.to(self.rpe[0].weight.dtype)).to(dtype).permute(0, 3, 1, 2)
+            bias = self.rpe(delta.to(self.proj_q.weight.dtype)).to(dtype).permute(0, 3, 1, 2)
         else:
             rows, columns = self.rpe_table.shape[1:]
             delta = delta / 2

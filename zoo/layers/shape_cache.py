@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec
+from collections.abc import Callable, Hashable
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
 
-P = ParamSpec("P")
+Builder = TypeVar("Builder", bound=Callable[..., Tensor])
 
 
-def shape_cache(build: Callable[P, Tensor]) -> Callable[P, Tensor]:
+def shape_cache(build: Builder) -> Builder:
     """Keep the sixteen most recent results of `build`, whose arguments are sizes, a device and a dtype.
 
     The results live beside the function and not in a module, so they are in no state dict, pickle or copy. While a
@@ -21,14 +21,14 @@ def shape_cache(build: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     @functools.lru_cache(maxsize=16)
-    def remembered(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def remembered(*key: Hashable) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
-            return build(*args, **kwargs)
+            return build(*key)
 
     @functools.wraps(build)
-    def cached(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+    def cached(*key: Hashable) -> Tensor:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return build(*args, **kwargs)
-        return remembered(*args, **kwargs)
+            return build(*key)
+        return remembered(*key)
 
-    return cached
+    return cast(Builder, cached)
