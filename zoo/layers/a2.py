@@ -18,8 +18,9 @@ class DoubleAttention(nn.Module):
         Z = A softmax_N(B)^T softmax_{c_n}(V)          (c_m, N)
 
     Both softmaxes sum to one, so the convolutions before the gathering and after the distribution act, biases
-    included, on the `c_n` descriptors instead of the `N` pixels: neither `A` nor `Z` is formed at full resolution.
-    For the same reason a bias of `B` has no effect, and there is none. The paper's residual is left to the caller.
+    included, on the `c_n` descriptors instead of the `N` pixels: neither `A` nor `Z` is formed at full resolution
+    (on a map of fewer pixels than channels this would not pay, and the definition is followed to the letter). For the
+    same reason a bias of `B` has no effect, and there is none. The paper's residual is left to the caller.
 
     Args:
         dim: Channels of the input.
@@ -50,11 +51,15 @@ class DoubleAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.flatten(2)
+        if isinstance(pixels.shape[2], int) and pixels.shape[2] < x.shape[1]:
+            gather, distribute = self.convB(x).flatten(2).softmax(2), self.convV(x).flatten(2).softmax(1)
+            z = self.convA(x).flatten(2) @ gather.transpose(1, 2) @ distribute
+            return self.conv_reconstruct(z.unflatten(2, x.shape[2:])).to(x.dtype)
+
         weight = torch.cat((self.convB.weight, self.convV.weight)).flatten(1).expand(x.shape[0], -1, -1)
         bias = F.pad(self.convV.bias, (self.convB.out_channels, 0)).unsqueeze(1)  # type: ignore[arg-type]
         gather, distribute = torch.baddbmm(bias, weight, pixels).chunk(2, 1)
         gather, distribute = gather.softmax(2), distribute.softmax(1)
-
         gathered = (pixels @ gather.transpose(1, 2)).unsqueeze(3)
         descriptors = self.conv_reconstruct(self.convA(gathered)).squeeze(3)
         if x.is_contiguous(memory_format=torch.channels_last):
