@@ -9,13 +9,14 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from zoo import models as _architectures  # noqa: F401  # registers them
 from zoo.errors import ZooError
 from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
     from zoo.engine import YOLO
     from zoo.factory import create
-    from zoo.hub import push_to_hub
+    from zoo.publish import push_to_hub
     from zoo.weights import save
 
 __version__ = "0.1.0"
@@ -28,7 +29,7 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 _LAZY = {
     "YOLO": "zoo.engine",
     "create": "zoo.factory",
-    "push_to_hub": "zoo.hub",
+    "push_to_hub": "zoo.publish",
     "save": "zoo.weights",
 }
 

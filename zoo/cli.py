@@ -289,12 +289,12 @@ def push(name: str, repo_id: str, private: bool) -> None:
 
     NAME is ARCHITECTURE.TAG, whose manifest entry then gains the new commit as a source, or local-dir:PATH.
     """
-    from zoo import hub
+    from zoo import publish
 
     if ":" in name:
-        commit = hub.push_to_hub(_load(name).model, repo_id, private=private)
+        commit = publish.push_to_hub(_load(name).model, repo_id, private=private)
     else:
-        commit = hub.push(name, repo_id, private=private)
+        commit = publish.push(name, repo_id, private=private)
     print(commit.commit_url)
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
 MAX_JSON_BYTES = 16 << 20
 
 

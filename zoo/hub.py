@@ -1,25 +1,15 @@
-"""The Hugging Face Hub, both ways, through `huggingface_hub`.
+"""What comes from the Hugging Face Hub, through `huggingface_hub`; `zoo.publish` is the way there.
 
 Its own settings hold: `HF_ENDPOINT`, `HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN` and what `hf auth login` stored.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import (
-    CommitInfo,
-    CommitOperationAdd,
-    HfApi,
-    constants,
-    hf_hub_download,
-    scan_cache_dir,
-    snapshot_download,
-)
+from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import (
     CacheNotFound,
     EntryNotFoundError,
@@ -32,9 +22,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from zoo import cards, manifest, weights
-from zoo.detector import GraftedDetectionModel
-from zoo.errors import HubError, ManifestError
+from zoo.errors import HubError
+from zoo.files import CONFIG_FILE, MODEL_FILE
 
 
 def fetch(repo_id: str, revision: str, file: str) -> Path:
@@ -43,7 +32,7 @@ def fetch(repo_id: str, revision: str, file: str) -> Path:
     Raises:
         HubError: The repository, revision or file does not exist, is not yours to read, or did not arrive whole.
     """
-    with _explained(f"{file} of {repo_id}@{revision}"):
+    with explained(f"{file} of {repo_id}@{revision}"):
         return Path(hf_hub_download(repo_id, file, revision=revision))
 
 
@@ -57,8 +46,8 @@ def snapshot(spec: str) -> Path:
         HubError: As `fetch`.
     """
     repo_id, _, revision = spec.partition("@")
-    wanted = [weights.MODEL_FILE, weights.CONFIG_FILE]
-    with _explained(spec):
+    wanted = [MODEL_FILE, CONFIG_FILE]
+    with explained(spec):
         folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
     absent = [name for name in wanted if not (folder / name).is_file()]
     if absent:
@@ -66,84 +55,8 @@ def snapshot(spec: str) -> Path:
     return folder
 
 
-def push_to_hub(
-    model: GraftedDetectionModel,
-    repo_id: str,
-    *,
-    private: bool = False,
-    revision: str | None = None,
-    token: str | None = None,
-    message: str = "Upload a model of yolo-attention-zoo",
-) -> CommitInfo:
-    """Publish a model as `model.safetensors`, `config.json` and a card, in one commit.
-
-    Pushing the same model twice makes no second commit.
-
-    Args:
-        model: Any model that `zoo.create` returned or training left.
-        repo_id: `"<org>/<repo>"`; created when it does not exist.
-        private: Create it private; an existing repository keeps what it is.
-        revision: Branch to commit to, the default branch when omitted.
-        token: A token to use instead of the stored one.
-        message: First line of the commit.
-
-    Returns:
-        The commit: `.commit_url` and `.oid`.
-
-    Raises:
-        HubError: The Hub refused or failed; nothing was published.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        directory = weights.save(model, folder)
-        card = cards.render_model(model.config, f"hf-hub:{repo_id}")
-        return _commit(directory, card, repo_id, private, revision, token, message)
-
-
-def push(name: str, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
-    """Publish trained weights of the zoo, and note the commit as a source in the manifest and on the card.
-
-    Args:
-        name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
-        repo_id: As in `push_to_hub`.
-        private: As in `push_to_hub`.
-        token: As in `push_to_hub`.
-
-    Raises:
-        HubError: The Hub refused or failed; the manifest is as it was.
-        ManifestError: The push succeeded, but the manifest cannot be written.
-        WeightsError: The weights cannot be found or verified.
-    """
-    from zoo.factory import create
-
-    full_name, _ = manifest.find(name)
-    with tempfile.TemporaryDirectory() as folder:
-        directory = Path(folder)
-        shutil.copyfile(weights.resolve(full_name), directory / weights.MODEL_FILE)
-        weights.write_config(create(full_name, pretrained=True).config, directory)
-        card = cards.render(full_name, repo_id)
-        commit = _commit(directory, card, repo_id, private, None, token, f"Upload {full_name}")
-    try:
-        manifest.add_source(full_name, f"hf:{repo_id}@{commit.oid}")
-        cards.write(full_name)
-    except OSError as error:
-        raise ManifestError(f"pushed as {commit.commit_url}, but {manifest.path()} was not updated: {error}") from error
-    return commit
-
-
-def _commit(
-    directory: Path, card: str, repo_id: str, private: bool, revision: str | None, token: str | None, message: str
-) -> CommitInfo:
-    files: dict[str, Path | bytes] = {name: directory / name for name in (weights.MODEL_FILE, weights.CONFIG_FILE)}
-    files["README.md"] = card.encode()
-    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
-    api = HfApi(token=token)
-    with _explained(f"push to {repo_id}"):
-        api.create_repo(repo_id, private=private, exist_ok=True)
-        return api.create_commit(repo_id, operations, commit_message=message, revision=revision)
-
-
 @contextmanager
-def _explained(what: str) -> Iterator[None]:
+def explained(what: str) -> Iterator[None]:
     """Turn what `huggingface_hub` raises into a `HubError` that says what to do next."""
     try:
         yield

@@ -38,8 +38,6 @@ def register(base: str, suffix: str = "") -> Callable[[GraftFactory], GraftFacto
 
 def names(pattern: str = "*") -> list[str]:
     """Registered architecture names that match an fnmatch pattern, sorted by base, graft and scale."""
-    import zoo.models  # noqa: F401  # fills the registry
-
     matching = (config for name, config in _CONFIGS.items() if fnmatchcase(name, pattern))
     return [
         config.name

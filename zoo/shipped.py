@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoo import assets, cards, manifest, weights
+from zoo import assets, cards, manifest
 from zoo.errors import ZooError
 from zoo.factory import create
-from zoo.files import replacing, sha256
+from zoo.files import MODEL_FILE, replacing, sha256
 from zoo.manifest import Entry
 
 
@@ -61,7 +61,7 @@ def ship(
     manifest.check_name(name)
     model = create(f"local-dir:{directory}")
     file = assets.root() / "weights" / f"{name}.safetensors"
-    source = directory / weights.MODEL_FILE
+    source = directory / MODEL_FILE
     names = model.config.class_names or tuple(map(str, range(model.config.num_classes)))
     entry = Entry(
         sha256=sha256(source),

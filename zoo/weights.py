@@ -26,14 +26,11 @@ from zoo.errors import (
     WeightsError,
     ZooError,
 )
-from zoo.files import read_json, replacing, sha256, write_text
+from zoo.files import CONFIG_FILE, MODEL_FILE, read_json, replacing, sha256, write_text
 from zoo.manifest import Entry
 
 if TYPE_CHECKING:
     from zoo.detector import GraftedDetectionModel
-
-MODEL_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _INTEGERS = (torch.int64, torch.int32)

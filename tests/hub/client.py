@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import constants
 
 import zoo
-from zoo import assets, hub, shipped, weights
+from zoo import assets, hub, publish, shipped, weights
 
 
 def fingerprint(model: torch.nn.Module) -> list[float]:
@@ -38,7 +38,7 @@ def resolve(name: str) -> str:
 
 
 def push(name: str, repo_id: str, **options: object) -> str:
-    return hub.push(name, repo_id, **options).oid
+    return publish.push(name, repo_id, **options).oid
 
 
 def push_model(name: str, repo_id: str, **options: object) -> tuple[str, list[float]]:
