@@ -172,6 +172,7 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
         if (job.directory / "weights" / "zoo").is_dir():
             return
         model, _ = load_checkpoint(job.directory / "weights" / "best.pt")
+        model.yaml["imgsz"] = arguments["imgsz"]
         weights.save(model, job.directory / "weights" / "zoo")
         return
     if job.resume:
@@ -293,7 +294,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 
 
 def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Print what a run would do and cost, from the timing of 20 training steps."""
+    """What a run would do and cost, from the timing of 20 training steps."""
     images = {
         path.stem: len(json.loads(path.read_text())["images"]) for path in (data.parent / "annotations").glob("*.json")
     }
@@ -311,7 +312,7 @@ def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         with contextlib.suppress(FileNotFoundError):
             engine.train(**arguments | timed, data=str(data), device=job.device, project=folder, name="timing")
     seconds = statistics.median(later - earlier for earlier, later in itertools.pairwise(ticks))
-    cost = {
+    return {
         "command": job.command,
         "data": str(data),
         "images": images,
@@ -321,8 +322,6 @@ def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         "hours_of_training_steps": round(steps * arguments["epochs"] * seconds / 3600, 2),
         "arguments": arguments,
     }
-    print(yaml.safe_dump(cost, sort_keys=False))
-    return cost
 
 
 def commit() -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 
 from reproduce import pipeline
 from reproduce.pipeline import ROOT, append_row, load_recipe, parse
+from zoo.engine import ZooTrainer
 from zoo.errors import DataError, OptionError
 
 RECIPES = sorted(path.stem for path in (ROOT / "reproduce" / "recipes").glob("*.yaml"))
@@ -89,8 +91,8 @@ def test_bad_input_is_one_line_and_a_non_zero_code(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_whole_path_and_its_interruptions(tmp_path, monkeypatch):
-    """Train on a few scenes, record, do not repeat; finish an interrupted run; refuse to run over it."""
+def test_the_whole_path(tmp_path, monkeypatch):
+    """Train on a few scenes, record, do not repeat; finish a run that was not recorded; refuse to run over it."""
     monkeypatch.chdir(tmp_path)
     line = ["--model", "yolov8n_dattn", "--smoke", "--imgsz", "64"]
     row = pipeline.run(parse("digits", line))
@@ -104,17 +106,41 @@ def test_the_whole_path_and_its_interruptions(tmp_path, monkeypatch):
     assert pipeline.run(parse("digits", line)) == row
     assert (directory / "weights" / "best.pt").stat().st_mtime_ns == written
 
+    config = (directory / "weights" / "zoo" / "config.json").read_text()
+    shutil.rmtree(directory / "weights" / "zoo")
     (directory / "row.json").unlink()
     with pytest.raises(OptionError, match=r"--resume or --finish"):
         pipeline.run(parse("digits", line))
-    again = pipeline.run(parse("digits", [*line, "--finish"]))
-    assert again == row
+    assert pipeline.run(parse("digits", [*line, "--finish"])) == row
+    assert (directory / "weights" / "zoo" / "config.json").read_text() == config
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = ["--model", "yolov8n", "--smoke", "--imgsz", "64", "--epochs", "3"]
+    save = ZooTrainer.save_model
+
+    def interrupted(trainer):
+        done = save(trainer)
+        if trainer.epoch == 1:
+            raise ConnectionResetError("pulled the plug")
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ZooTrainer, "save_model", interrupted)
+        with pytest.raises(ConnectionResetError):
+            pipeline.run(parse("digits", line))
+    row = pipeline.run(parse("digits", [*line, "--resume"]))
+    assert row["epochs"] == 3
+    with (parse("digits", line).directory / "results.csv").open(newline="") as file:
+        assert [int(r["epoch"]) for r in csv.DictReader(file)] == [1, 2, 3]
 
 
 @pytest.mark.slow
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path):
     done = script("digits", "--model", "yolov8n", "--smoke", "--imgsz", "64", "--dry-run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for word in ("seconds_per_step", "hours_of_training_steps", "images", "epochs: 1"):
+    for word in ("seconds_per_step", "hours_of_training_steps", "images", '"epochs": 1'):
         assert word in done.stdout
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["datasets"]
