@@ -39,10 +39,13 @@ def _pixels(height: int, width: int, window: int, margin: int, shift: int, devic
 
 @shape_cache
 def _positions(height: int, width: int, window: int, shift: int, device: torch.device) -> Tensor:
-    """The inverse of `_pixels` without margin: among all positions of all windows, that of each pixel."""
+    """The inverse of `_pixels` without margin: among all positions of all windows, that of each pixel.
+
+    Shifting stays above zero, because Inductor (PyTorch 2.15, CPU) fails on quotients of remainders of negatives.
+    """
     down, across = (height + window - 1) // window, (width + window - 1) // window
-    rows = (torch.arange(height, device=device)[:, None] - shift) % (down * window)
-    columns = (torch.arange(width, device=device) - shift) % (across * window)
+    rows = (torch.arange(height, device=device)[:, None] + down * window - shift) % (down * window)
+    columns = (torch.arange(width, device=device) + across * window - shift) % (across * window)
     windows = rows // window * across + columns // window
     return (windows * window**2 + rows % window * window + columns % window).flatten()
 
