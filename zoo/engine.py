@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ from zoo.factory import create
 from zoo.files import replacing, write_text
 
 _FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
+
+# OpenVINO reports its use over the network from its import on, unless the package that does so cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class ZooTrainer(DetectionTrainer):
@@ -271,7 +275,7 @@ class YOLO(ultralytics.YOLO):
                 )
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        if Path(weights).suffix in _FILE_SUFFIXES or (Path(weights).exists() and ":" not in weights):
+        if Path(weights).suffix in _FILE_SUFFIXES or (Path(weights).is_file() and ":" not in weights):
             try:
                 super()._load(weights, task)
             except FileNotFoundError as error:

@@ -142,6 +142,12 @@ def test_a_kill_while_checkpoints_are_stripped_leaves_them_whole(settings, tmp_p
         assert "9" in load_checkpoint(tmp_path / "run" / "weights" / name)[0].grafts
 
 
+def test_a_folder_does_not_hide_the_model_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "yolov8n_dattn").mkdir()
+    assert set(zoo.YOLO("yolov8n_dattn").model.grafts) == {"9"}
+
+
 def test_files_that_are_no_checkpoints(tmp_path):
     with pytest.raises(SourceError, match=r"no file .*absent\.pt"):
         zoo.YOLO(tmp_path / "absent.pt")
