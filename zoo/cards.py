@@ -293,7 +293,8 @@ def _runs(name: str, tag: str, imgsz: int, metric: str) -> dict[str, float]:
         return {
             row["seed"]: float(row[metric])
             for row in csv.DictReader(lines)
-            if row["model"] == name and row["status"] == "complete" and row["imgsz"] == str(imgsz) and row[metric]
+            if (row["model"], row["status"], row["imgsz"], row["base_weights"]) == (name, "complete", str(imgsz), "")
+            and row[metric]
         }
 
 
