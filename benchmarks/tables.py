@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import zoo
-from zoo import manifest
+from zoo import manifest, registry
 from zoo.config import BASES, SCALES, STEM
 from zoo.files import write_text
 
@@ -29,8 +29,12 @@ def families() -> str:
             gflops = [info.gflops / info.base_gflops - 1 for info in infos]
             added = [_range(shares) if places else "" for shares in (params, gflops)]
             tags = sorted({tag for info in infos for tag in info.tags})
-            rows.append([f"`{base}*{suffix}`", ", ".join(places) or "none", *added, ", ".join(tags)])
-    return _table(["names", "grafts on", "added parameters", "added GFLOPs", "weights"], rows)
+            exported = registry.exports(infos[0].name)
+            failed = {row["format"] for row in exported if row["ok"] != "yes"}
+            works = [fmt for fmt in dict.fromkeys(row["format"] for row in exported) if fmt not in failed]
+            row = [f"`{base}*{suffix}`", ", ".join(places) or "none", *added, ", ".join(works), ", ".join(tags)]
+            rows.append(row)
+    return _table(["names", "grafts on", "added parameters", "added GFLOPs", "exports", "weights"], rows)
 
 
 def models() -> str:

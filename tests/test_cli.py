@@ -80,7 +80,16 @@ class TestLooking:
         assert all(f"output of layer {graft.position}" in out for graft in info.grafts)
         assert f"{info.params / info.base_params - 1:+.1%} over yolov8n" in out
 
-    @pytest.mark.parametrize("arguments", [["list"], ["info", "yolov8n_hat"], ["--help"]])
+    def test_export_without_a_format_says_what_was_measured(self, capsys):
+        assert main(["export", "yolov8s_dattn"]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        with (assets.root() / "results" / "exports.csv").open(newline="") as file:
+            measured = [row for row in csv.DictReader(file) if row["model"] == "yolov8n_dattn"]
+        columns = ("height", "width", "ok", "box_px", "score")
+        assert measured
+        assert rows == [[*row["format"].split(), *filter(None, (row[key] for key in columns))] for row in measured]
+
+    @pytest.mark.parametrize("arguments", [["list"], ["info", "yolov8n_hat"], ["export", "yolov8n_hat"], ["--help"]])
     def test_looking_imports_nothing_heavy(self, arguments):
         code = f"""
 import sys
@@ -208,6 +217,8 @@ def workplace(tmp_path, images, monkeypatch):
         ("val MODEL data=nameless.yaml", ["nameless.yaml", "names"]),
         ("val MODEL data=imageless.yaml", ["imageless.yaml", "nowhere"]),
         ("export MODEL format=onx", ["onx", "onnx"]),
+        ("export MODEL", ["format=", "onnx"]),
+        ("export yolov8n_datn", ["yolov8n_datn", "Did you mean yolov8n_dattn"]),
         ("verify yolov8n_datn", ["yolov8n_datn"]),
         ("card yolov8n_datn", ["yolov8n_datn", "Did you mean yolov8n_dattn"]),
         ("push yolov8x_hat_p345 org/repo", ["yolov8x_hat_p345", "no trained weights"]),

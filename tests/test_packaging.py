@@ -32,7 +32,7 @@ def run(site: Path, code: str, *arguments: str) -> str:
 
 
 def test_data_files_travel(site):
-    for name in ("weights_manifest.json", "results/models.csv"):
+    for name in ("weights_manifest.json", "results/models.csv", "results/exports.csv"):
         assert (site / "zoo/_data" / name).read_bytes() == (ROOT / name).read_bytes()
     for folder, pattern in (("cards", "*.md"), ("weights", "*.safetensors")):
         shipped = {path.name for path in (site / "zoo/_data" / folder).glob(pattern)}

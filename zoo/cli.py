@@ -220,14 +220,25 @@ def val(name: str, settings: list[str]) -> None:
 
 
 def export(name: str, settings: list[str]) -> None:
-    """Export weights, e.g. format=onnx."""
+    """Export weights, e.g. format=onnx.
+
+    NAME alone says what its family was exported to, and how far the predictions were from those of PyTorch.
+    """
+    if not settings and ":" not in name and not name.endswith(".pt"):
+        columns = ("format", "height", "width", "ok", "box_px", "score")
+        _print_table(
+            ["format", "height", "width", "works", "boxes differ by, px", "scores differ by"],
+            [[row[column] for column in columns] for row in registry.exports(name)],
+        )
+        return
     chosen = options.parse(settings)
 
     from ultralytics.engine.exporter import export_formats
 
     known = [argument for argument in export_formats()["Argument"] if argument != "-"]
-    if chosen.get("format", "torchscript") not in known:
-        raise OptionError(f"unknown format {chosen['format']!r}; known are {', '.join(known)}.")
+    if chosen.get("format") not in known:
+        what = f"unknown format {chosen['format']!r}" if "format" in chosen else "format=FORMAT is missing"
+        raise OptionError(f"{what}; known are {', '.join(known)}.")
     print(_load(name, pretrained=True).export(**chosen))
 
 

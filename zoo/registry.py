@@ -134,6 +134,21 @@ def model_info(name: str) -> ModelInfo:
     )
 
 
+def exports(name: str) -> list[dict[str, str]]:
+    """How a model's family left PyTorch: the rows of `results/exports.csv`, which `benchmarks/exports.py` writes.
+
+    Each has the `model` of scale n that was exported, `format`, `height`, `width`, `ok` (yes or no), and the largest
+    differences to PyTorch, `box_px` and `score`; a tag after the name is accepted and ignored.
+
+    Raises:
+        UnknownModelError: No such model; the message lists the nearest names.
+    """
+    config = get_config(split_tag(name)[0])
+    measured = f"{config.base}n{config.name.removeprefix(config.base_name)}"
+    with (assets.root() / "results" / "exports.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["model"] == measured]
+
+
 @lru_cache(maxsize=1)
 def _measured() -> dict[str, dict[str, str]]:
     """Rows of `results/models.csv`, which `python benchmarks/complexity.py` writes."""

@@ -1,0 +1,170 @@
+"""What each family exports to, compared with PyTorch, into `results/exports.csv`.
+
+Run: `python -m benchmarks.exports`. Every registered family at scale n, with stock layers as trained on digits and
+opened gates, is exported and run on one image of the digits' test split, once a format and size. The differences are
+the largest of all raw predictions (before non-maximum suppression) to the fused PyTorch model in float32 on the CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import platform
+import tempfile
+from collections.abc import Callable
+from copy import deepcopy
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import zoo
+from benchmarks.layers import machine
+from reproduce.datasets.digits import compose
+from zoo.detector import build
+from zoo.files import replacing
+from zoo.registry import get_config
+
+TABLE = Path(__file__).parents[1] / "results" / "exports.csv"
+SIZES = [(640, 640), (480, 640)]
+ONNX_PIXELS, PIXELS, SCORE = 1e-3, 2e-3, 1e-4
+"""Largest differences allowed. At 640 x 640, PyTorch's own float32 is 5e-4 px off its float64."""
+TRAINED = {"yolov8n": "yolov8n_dattn.digits", "yolo11n": "yolo11n_halo.digits"}
+"""Whose stock layers to export: in an untrained network rounding grows beyond any tolerance worth having."""
+
+Size = tuple[int, int]
+Predictor = Callable[[torch.Tensor], torch.Tensor]
+
+
+def prepare(name: str, folder: Path) -> zoo.YOLO:
+    """A model whose grafts contribute, with trained stock layers; its exports are written into `folder`."""
+    config = get_config(name)
+    trained = zoo.create(TRAINED[config.base_name], pretrained=True)
+    torch.manual_seed(0)
+    model = build(config.with_classes(trained.config.num_classes))
+    model.load_state_dict({k: v for k, v in trained.state_dict().items() if k.startswith("model.")}, strict=False)
+    for graft in model.grafts.values():
+        torch.nn.init.normal_(graft.gamma, std=0.1)
+    return zoo.YOLO(f"local-dir:{zoo.save(model, folder)}")
+
+
+def image(height: int, width: int) -> torch.Tensor:
+    """A picture of digits, `(1, 3, H, W)` in 0 to 1."""
+    pixels = compose("test", 0, (height, width)).pixels
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().float() / 255
+
+
+def _onnx(engine: zoo.YOLO, size: Size, dynamic: bool = False) -> Predictor:
+    import onnxruntime
+
+    file = engine.export(format="onnx", imgsz=list(size), dynamic=dynamic, simplify=False, verbose=False)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda x: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+
+
+def _onnx_of_any_size(engine: zoo.YOLO, _: Size) -> Predictor:
+    return _onnx(engine, (320, 320), dynamic=True)
+
+
+def _torchscript(engine: zoo.YOLO, size: Size) -> Predictor:
+    return torch.jit.load(engine.export(format="torchscript", imgsz=list(size), verbose=False))
+
+
+def _openvino(engine: zoo.YOLO, size: Size) -> Predictor:
+    import openvino
+
+    folder = engine.export(format="openvino", imgsz=list(size), verbose=False)
+    options = {"INFERENCE_PRECISION_HINT": "f32"}
+    compiled = openvino.Core().compile_model(next(Path(folder).glob("*.xml")), "CPU", options)
+    return lambda x: torch.from_numpy(np.asarray(compiled(x.numpy())[0]))
+
+
+def _torch_export(engine: zoo.YOLO, size: Size) -> Predictor:
+    model = deepcopy(engine.model).eval()  # Detect keeps the anchors of the last call, here those of the capture
+    program = torch.export.export(model, (image(*size),)).module()
+    return lambda x: program(x)[0]
+
+
+def _torch_compile(engine: zoo.YOLO, size: Size) -> Predictor:
+    model = deepcopy(engine.model).eval()
+    with torch.inference_mode():
+        model(image(*size))  # Detect keeps its anchors from this: making them is no part of a graph
+    torch.compiler.reset()  # one process compiles only so many sizes of the same forward
+    compiled = torch.compile(model, fullgraph=True)
+    return lambda x: compiled(x)[0]
+
+
+FORMATS: dict[str, Callable[[zoo.YOLO, Size], Predictor]] = {
+    "onnx": _onnx,
+    "onnx dynamic": _onnx_of_any_size,
+    "torchscript": _torchscript,
+    "openvino": _openvino,
+    "torch.export": _torch_export,
+    "torch.compile": _torch_compile,
+}
+
+
+def compare(engine: zoo.YOLO, fmt: str, size: Size) -> tuple[float, float]:
+    """Export, run, and return the largest differences to PyTorch: of boxes in pixels, and of scores."""
+    fused = deepcopy(engine.model).fuse(verbose=False).eval()
+    with torch.inference_mode():
+        expected = fused(image(*size))[0]
+    predict = FORMATS[fmt](engine, size)
+    with torch.inference_mode():
+        difference = (predict(image(*size)) - expected).abs()
+    return difference[:, :4].max().item(), difference[:, 4:].max().item()
+
+
+def agrees(fmt: str, box: float, score: float) -> bool:
+    """Whether differences, as of `compare`, are no more than rounding."""
+    return box < (ONNX_PIXELS if fmt.startswith("onnx") else PIXELS) and score < SCORE
+
+
+def measure(engine: zoo.YOLO, fmt: str, size: Size) -> dict[str, str]:
+    """What a row of the table says of one comparison; a format that fails has a reason in place of differences."""
+    try:
+        box, score = compare(engine, fmt, size)
+    except Exception as error:  # every exporter has its own
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return {"ok": "no", "box_px": "", "score": "", "error": reason[:200]}
+    ok = "yes" if agrees(fmt, box, score) else "no"
+    return {"ok": ok, "box_px": f"{box:.1e}", "score": f"{score:.1e}", "error": ""}
+
+
+def main() -> None:
+    families = [name for name in zoo.list_models() if get_config(name).scale == "n"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=families, default=families, help="the rest keeps its rows")
+    options = parser.parse_args()
+    packages = ("torch", "ultralytics", "onnx", "onnxruntime", "openvino")
+    about = {
+        **{package: version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": machine(torch.device("cpu")),
+        "date": datetime.date.today().isoformat(),
+    }
+    rows: dict[str, list[dict[str, str]]] = {name: [] for name in families}
+    if TABLE.exists():
+        with TABLE.open(newline="") as file:
+            for row in csv.DictReader(file):
+                rows.get(row["model"], []).append(row)
+    for name in options.models:
+        rows[name] = []
+        with tempfile.TemporaryDirectory() as folder:
+            engine = prepare(name, Path(folder, "model"))
+            for fmt in FORMATS:
+                for size in SIZES:
+                    case = {"model": name, "format": fmt, "height": str(size[0]), "width": str(size[1])}
+                    rows[name].append(case | measure(engine, fmt, size) | about)
+                    print(*list(rows[name][-1].values())[:8], flush=True)
+        with replacing(TABLE) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[name][0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(row for measured in rows.values() for row in measured)
+
+
+if __name__ == "__main__":
+    main()
