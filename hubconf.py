@@ -8,7 +8,7 @@ from typing import Any as _Any
 
 import zoo as _zoo
 
-dependencies = ["torch", "torchvision", "ultralytics", "timm", "einops", "huggingface_hub", "safetensors"]
+dependencies = ["torch", "torchvision", "ultralytics", "timm", "einops", "huggingface_hub", "safetensors", "filelock"]
 
 
 def _create(name: str, **options: _Any) -> _Any:

@@ -103,10 +103,11 @@ def low_precision_error(model: GraftedDetectionModel, dtype: torch.dtype, autoca
 def test_low_precision_costs_grafts_about_what_it_costs_the_base(
     trained: GraftedDetectionModel, dtype: torch.dtype, autocast: bool
 ) -> None:
-    torch.manual_seed(0)
-    plain = make_alive(build(get_config(trained.config.base_name)))
+    plain = deepcopy(trained)
+    for graft in plain.grafts.values():
+        torch.nn.init.zeros_(graft.gamma)
     error, allowed = (low_precision_error(model, dtype, autocast) for model in (trained, plain))
-    assert error < 4 * allowed
+    assert error < 3 * allowed
 
 
 def test_info_profile_and_embed(model: GraftedDetectionModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +147,9 @@ def test_any_size_that_the_base_takes(trained: GraftedDetectionModel, height: in
 @given(rows=st.integers(1, 7), columns=st.integers(1, 7))
 def test_a_row_does_not_depend_on_the_others(trained: GraftedDetectionModel, rows: int, columns: int) -> None:
     x = images(32 * rows, 32 * columns, batch=3)
-    together = predict(trained, x)
-    alone = predict(trained, x[1:2])
-    torch.testing.assert_close(together[1:2], alone, atol=1e-2, rtol=1e-4)
+    with torch.inference_mode():
+        together, alone = trained(x)[1]["feats"], trained(x[1:2])[1]["feats"]
+    assert all((a[1:2] - b).norm() < 1e-3 * b.norm() for a, b in zip(together, alone, strict=True))
 
 
 def test_rebuild_from_yaml_as_ultralytics_does(trained: GraftedDetectionModel) -> None:
