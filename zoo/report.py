@@ -366,7 +366,8 @@ def _labels(points: Sequence[tuple[float, float, str]]) -> list[str]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """About five round numbers that enclose a range."""
-    span = high - low or abs(high) or 1.0
+    magnitude = max(abs(low), abs(high), 1e-9)
+    span = high - low if high - low > 1e-9 * magnitude else magnitude
     rough = span / 4
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
