@@ -8,8 +8,11 @@ Ultralytics leaves one core of a CPU idle; "same threads" gives both all cores a
 from __future__ import annotations
 
 import argparse
+import csv
+import datetime
 import itertools
 import os
+import platform
 import statistics
 import tempfile
 import time
@@ -22,7 +25,8 @@ import ultralytics
 import yaml
 
 import zoo
-from zoo.files import write_text
+from benchmarks.layers import machine
+from zoo.files import replacing
 
 WARM_UP = 3
 HEADER = ("device", "imgsz", "batch", "threads", "model", "engine", "images_per_second", "relative_to_stock")
@@ -63,6 +67,21 @@ def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None) 
     return [later - earlier for earlier, later in itertools.pairwise(ticks)][WARM_UP:]
 
 
+def write(file: Path, rows: list[tuple], device: torch.device) -> None:
+    """Write the rows with the machine and the versions beside each."""
+    about = {
+        "machine": machine(device),
+        "torch": torch.__version__,
+        "ultralytics": ultralytics.__version__,
+        "python": platform.python_version(),
+        "date": datetime.date.today().isoformat(),
+    }
+    with replacing(file) as temporary, temporary.open("w", newline="") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow((*HEADER, *about))
+        writer.writerows((*row, *about.values()) for row in rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["yolov8n", "yolov8n_dattn", "yolov8n_hat", "yolov8n_a2"])
@@ -71,7 +90,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "training.csv")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "benchmark_training.csv")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = []
@@ -103,8 +122,7 @@ def main() -> None:
                 setting = (arguments.device, arguments.imgsz, arguments.batch, what)
                 rows.append((*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}"))
                 print(*rows[-1])
-    lines = [",".join(map(str, row)) for row in (HEADER, *rows)]
-    write_text(arguments.out, "\n".join(lines) + "\n")
+    write(arguments.out, rows, torch.device("cpu" if arguments.device == "cpu" else "cuda"))
 
 
 if __name__ == "__main__":
