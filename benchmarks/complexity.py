@@ -22,11 +22,14 @@ TABLE = Path(__file__).parents[1] / "results" / "models.csv"
 def count(config: ModelConfig, imgsz: int = 640) -> tuple[int, float]:
     """Parameters, and operations in 1e9, of one square image."""
     model = build(config)
-    params = sum(parameter.numel() for parameter in model.parameters())
-    counter = FlopCounterMode(display=False)
-    with counter, torch.inference_mode():
+    return sum(parameter.numel() for parameter in model.parameters()), gflops(model, imgsz)
+
+
+def gflops(model: torch.nn.Module, imgsz: int) -> float:
+    """Operations of one square image through a model in eval mode, in 1e9, counted by PyTorch."""
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(torch.zeros(1, 3, imgsz, imgsz))
-    return params, counter.get_total_flops() / 1e9
+    return counter.get_total_flops() / 1e9
 
 
 def main() -> None:

@@ -27,11 +27,11 @@ from typing import Any
 import torch
 import yaml
 from filelock import FileLock
-from torch.utils.flop_counter import FlopCounterMode
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
+from benchmarks.complexity import gflops
 from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
@@ -261,13 +261,6 @@ def note_origin(job: Job) -> None:
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(origin, indent=2))
-
-
-def gflops(model: torch.nn.Module, imgsz: int) -> float:
-    """Floating-point operations of one forward pass on a square image, in 10^9, counted by PyTorch."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(1, 3, imgsz, imgsz))
-    return counter.get_total_flops() / 1e9
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -359,6 +359,5 @@ def _provide_font() -> None:
     for name in ("Arial.ttf", "Arial.Unicode.ttf"):
         target = USER_CONFIG_DIR / name
         if not target.exists():
-            temporary = target.with_name(f".{name}.{os.getpid()}")
-            shutil.copyfile(bundled, temporary)
-            os.replace(temporary, target)
+            with replacing(target) as temporary:
+                shutil.copyfile(bundled, temporary)
