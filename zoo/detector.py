@@ -101,6 +101,23 @@ class GraftedDetectionModel(DetectionModel):
         self.criterion = None
         return fresh
 
+    def loss(self, batch: dict[str, Any], preds: Any = None) -> Any:
+        """Ultralytics' loss, in float32 (or float64) whatever the precision of the forward pass.
+
+        Left alone, mixed precision places the grid's cells and decodes the boxes in its own type: in bfloat16, the
+        corners of a box at the far side of a 640 px image snap to steps of 4 px.
+
+        Args:
+            batch: Images and labels, as Ultralytics' loader makes them.
+            preds: What the forward pass returned, if it has run.
+
+        Returns:
+            The loss, and its detached parts by name.
+        """
+        preds = self.forward(batch["img"]) if preds is None else preds
+        with torch.autocast(batch["img"].device.type, enabled=False):
+            return super().loss(batch, _at_least_float32(preds))
+
     def load(self, weights: dict[str, Any] | nn.Module, verbose: bool = True) -> None:
         """Take over matching tensors as Ultralytics does when it trains, and keep `yaml` true to the head it leaves."""
         super().load(weights, verbose)
@@ -188,6 +205,16 @@ def build(config: ModelConfig) -> GraftedDetectionModel:
     if config.class_names is not None:
         model.names = dict(enumerate(config.class_names))
     return model.eval()
+
+
+def _at_least_float32(preds: Any) -> Any:
+    if isinstance(preds, dict):
+        return {name: _at_least_float32(value) for name, value in preds.items()}
+    if isinstance(preds, (list, tuple)):
+        return type(preds)(_at_least_float32(value) for value in preds)
+    if isinstance(preds, Tensor) and preds.is_floating_point():
+        return preds.to(torch.promote_types(preds.dtype, torch.float32))
+    return preds
 
 
 def _class_prior(num_classes: int, stride: float) -> float:

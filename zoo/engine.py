@@ -80,6 +80,15 @@ class ZooTrainer(DetectionTrainer):
                 self.world_size = WORLD_SIZE  # Ultralytics counts the devices of this machine alone
         self.add_callback("on_pretrain_routine_end", _use_all_cores)
 
+    def _do_train(self) -> None:
+        stock = ultralytics_trainer.autocast
+        if self.device.type == "cpu":  # whose bfloat16 Ultralytics refuses, though many processors have it
+            ultralytics_trainer.autocast = lambda dtype, device: torch.autocast(device, torch.bfloat16, bool(dtype))
+        try:
+            super()._do_train()
+        finally:
+            ultralytics_trainer.autocast = stock
+
     def get_dataset(self) -> dict[str, Any]:
         """Read the data YAML, or say what is wrong with it."""
         if not str(self.args.data).endswith(".ndjson"):  # which Ultralytics first converts
@@ -98,14 +107,16 @@ class ZooTrainer(DetectionTrainer):
     def get_model(
         self, cfg: str | dict[str, Any] | None = None, weights: nn.Module | None = None, verbose: bool = True
     ) -> nn.Module:
-        """Rebuild a grafted model from its `yaml`; anything else is left to Ultralytics."""
+        """Rebuild a grafted model from its `yaml`, anything else as Ultralytics does; channels last on a CPU."""
         if not isinstance(cfg, dict) or "grafts" not in cfg:
-            return super().get_model(cfg, weights, verbose)
-        model = GraftedDetectionModel(cfg, ch=self.data["channels"], nc=self.data["nc"], verbose=verbose and RANK == -1)
-        self.set_model_names_for_load(model)
-        if weights is not None:
-            model.load(weights)
-        return model
+            model = super().get_model(cfg, weights, verbose)
+        else:
+            channels, classes = self.data["channels"], self.data["nc"]
+            model = GraftedDetectionModel(cfg, ch=channels, nc=classes, verbose=verbose and RANK == -1)
+            self.set_model_names_for_load(model)
+            if weights is not None:
+                model.load(weights)
+        return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
     def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Ultralytics' optimiser, with the gates and position tables of grafts among the parameters without decay.
