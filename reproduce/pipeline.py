@@ -50,7 +50,8 @@ GAMMA = re.compile(r"grafts\.[^.]+\.gamma")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
 SHIPPED_METRICS = ("mAP50", "mAP50-95")
-IDENTITY = ("model", "seed", "epochs", "imgsz", "base_weights")
+IDENTITY = ("model", "width", "seed", "epochs", "imgsz", "base_weights")
+OVERRIDES = ("width", "epochs", "imgsz", "base_weights")
 PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
 
 
@@ -69,6 +70,7 @@ class Job:
     epochs: int | None = None
     imgsz: int | None = None
     base_weights: str | None = None
+    width: float | None = None
     resume: bool = False
     finish: bool = False
     download: bool = False
@@ -80,12 +82,15 @@ class Job:
     @property
     def follows_recipe(self) -> bool:
         """Nothing was overridden that changes the result."""
-        return not (self.smoke or self.unverified) and self.epochs is self.imgsz is self.base_weights is None
+        altered = self.smoke, self.unverified, self.epochs, self.imgsz, self.base_weights, self.width
+        return not any(altered)
 
     @property
     def directory(self) -> Path:
         """Where Ultralytics and this script leave everything of the run."""
-        changed = [f"{key}{value}" for key, value in (("e", self.epochs), ("i", self.imgsz)) if value]
+        changed = [
+            f"{key}{value}" for key, value in (("w", self.width), ("e", self.epochs), ("i", self.imgsz)) if value
+        ]
         changed += ["pretrained"] if self.base_weights else []
         changed += ["smoke"] if self.smoke else []
         return (self.runs / self.recipe / "-".join([self.model, f"s{self.seed}", *changed])).absolute()
@@ -93,7 +98,7 @@ class Job:
     @property
     def command(self) -> str:
         """The command line that repeats the run."""
-        extra = [f"--{key} {value}" for key in ("epochs", "imgsz", "base_weights") if (value := getattr(self, key))]
+        extra = [f"--{key} {value}" for key in OVERRIDES if (value := getattr(self, key))]
         extra += ["--data PATH"] if self.data else []
         words = [f"python reproduce/{self.recipe}.py --model {self.model} --seed {self.seed}", *extra]
         return " ".join(words).replace("base_weights", "base-weights")
@@ -182,7 +187,7 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
         raise OptionError(f"{job.directory} holds an unfinished run. Pass --resume or --finish, or delete the folder.")
     else:
         torch.manual_seed(job.seed)
-        engine = zoo.YOLO(job.model, base_weights=job.base_weights)
+        engine = zoo.YOLO(job.model, base_weights=job.base_weights, width=job.width)
         options = {
             **arguments,
             "data": str(data),
@@ -220,6 +225,7 @@ def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     epochs = max(int(line["epoch"]) for line in history)
     row: dict[str, Any] = {
         "model": job.model,
+        "width": job.width or "",
         "seed": job.seed,
         "status": "complete" if epochs == load_recipe(job.recipe)["train"]["epochs"] else "cut",
         "epochs": epochs,
@@ -299,7 +305,7 @@ def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         trainer.stop = len(ticks) > TIMED_STEPS
 
     with tempfile.TemporaryDirectory() as folder:
-        engine = zoo.YOLO(job.model)
+        engine = zoo.YOLO(job.model, width=job.width)
         engine.add_callback("on_train_batch_end", tick)
         timed = {"epochs": TIMED_STEPS + 1, "val": False, "save": False, "plots": False}
         with contextlib.suppress(FileNotFoundError):
@@ -350,6 +356,7 @@ def parse(recipe: str, argv: list[str] | None = None) -> Job:
     parser.add_argument("--epochs", type=int, help="other than the recipe's")
     parser.add_argument("--imgsz", type=int, help="other than the recipe's")
     parser.add_argument("--base-weights", help="official weights to start from instead of random ones")
+    parser.add_argument("--width", type=float, help="another width than the scale's, for a plain control")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--finish", action="store_true", help="evaluate and record a run as it is, interrupted or not")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")

@@ -31,6 +31,7 @@ def test_json_round_trip(name: str) -> None:
     scale=st.sampled_from(SCALES),
     num_classes=st.integers(1, 1000),
     named=st.booleans(),
+    width=st.none() | st.floats(0.1, 2.0),
     positions=st.lists(st.integers(0, 21) | st.just("stem"), unique=True, max_size=4),
     options=st.dictionaries(
         st.text(min_size=1, max_size=5),
@@ -42,13 +43,14 @@ def test_json_round_trip(name: str) -> None:
         max_size=3,
     ),
 )
-def test_any_valid_config_survives_json(base, scale, num_classes, named, positions, options) -> None:
+def test_any_valid_config_survives_json(base, scale, num_classes, named, width, positions, options) -> None:
     config = ModelConfig(
         name="x",
         base=base,
         scale=scale,
         grafts=tuple(GraftConfig(position, "hat", options) for position in positions),
         num_classes=num_classes,
+        width=width,
         class_names=tuple(map(str, range(num_classes))) if named else None,
     )
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
@@ -77,6 +79,9 @@ def test_one_broken_value_raises_only_zoo_errors(key: str, value: object) -> Non
         ({"schema": SCHEMA + 1}, "update yolo-attention-zoo"),
         ({"num_classes": 0}, "num_classes must be an integer between 1"),
         ({"num_classes": True}, "num_classes must be an integer"),
+        ({"width": 1}, "width must be null or a number between 0.1 and 2.0, found 1"),
+        ({"width": float("nan")}, "width must be null"),
+        ({"width": 9.0}, "width must be null"),
         ({"class_names": ["a"]}, "1 class names for num_classes=80"),
         ({"surprise": 1}, "unknown model config keys ['surprise']"),
         ({"grafts": [{"position": -1, "block": "hat"}]}, "graft position must be a layer index or 'stem', found -1"),

@@ -184,6 +184,32 @@ def test_training_on_more_classes_keeps_the_wider_class_branch() -> None:
     assert torch.equal(predict(rebuilt, images()), predict(narrow.eval(), images()))
 
 
+def test_a_widened_control_is_larger_and_survives_saving_and_rebuilding(tmp_path: Path) -> None:
+    model = zoo.create("yolov8n", width=0.27, num_classes=3)
+    sizes = [sum(p.numel() for p in other.parameters()) for other in (zoo.create("yolov8n", num_classes=3), model)]
+    assert 1.2 < sizes[1] / sizes[0] < 1.25
+    rebuilt = GraftedDetectionModel(model.yaml, verbose=False)
+    loaded = zoo.create(f"local-dir:{zoo.save(model, tmp_path / 'saved')}")
+    for other in (rebuilt, loaded):
+        assert other.config == model.config
+        assert {k: v.shape for k, v in other.state_dict().items()} == {
+            k: v.shape for k, v in model.state_dict().items()
+        }
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "yolov8n_dattn.digits"},
+        {"name": "yolov8n", "base_weights": True},
+        {"name": "yolov8n", "pretrained": True},
+    ],
+)
+def test_no_weights_fit_another_width(options: dict[str, object]) -> None:
+    with pytest.raises(zoo.ZooError, match=r"no weights fit width=0\.3"):
+        zoo.create(**options, width=0.3)
+
+
 def test_a_fresh_class_head_expects_few_objects() -> None:
     model = build(get_config("yolov8n"))
     model.reset_classes(2)

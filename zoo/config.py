@@ -78,6 +78,8 @@ class ModelConfig:
         class_names: One name a class, or `None` for the numbers.
         class_width: Hidden channels of the class branch where they differ from what `num_classes` gives in
             Ultralytics (a checkpoint trained on more classes keeps its wider branch).
+        width: Channels of every stock layer over those of Ultralytics' model file, `None` for the scale's own: a plain
+            model as large as a grafted one is what attention has to beat.
         imgsz: Training resolution, pixels of the longer side.
         base_sha256: Of the official weights that training started from, `None` when it started from scratch.
     """
@@ -89,6 +91,7 @@ class ModelConfig:
     num_classes: int = 80
     class_names: tuple[str, ...] | None = None
     class_width: int | None = None
+    width: float | None = None
     imgsz: int = 640
     base_sha256: str | None = None
 
@@ -105,6 +108,8 @@ class ModelConfig:
                 raise ConfigError(f"{key} must be an integer between {low} and {high}, found {value!r}.")
         if self.class_width is not None and (type(self.class_width) is not int or not 1 <= self.class_width <= 4096):
             raise ConfigError(f"class_width must be null or a positive integer, found {self.class_width!r}.")
+        if self.width is not None and (type(self.width) is not float or not 0.1 <= self.width <= 2):
+            raise ConfigError(f"width must be null or a number between 0.1 and 2.0, found {self.width!r}.")
         if self.base_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", str(self.base_sha256)):
             raise ConfigError(f"base_sha256 must be null or 64 hex digits, found {self.base_sha256!r}.")
         positions = [graft.position for graft in self.grafts]

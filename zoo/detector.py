@@ -71,6 +71,7 @@ class GraftedDetectionModel(DetectionModel):
             num_classes=self.yaml["nc"],
             class_names=None if self.names == placeholder else tuple(str(name) for name in self.names.values()),
             class_width=self.yaml.get("class_width"),
+            width=self.yaml.get("width"),
             imgsz=self.yaml["imgsz"],
             base_sha256=self.yaml.get("base_sha256"),
         )
@@ -178,12 +179,16 @@ class GraftedDetectionModel(DetectionModel):
 
 def to_yaml(config: ModelConfig) -> dict[str, Any]:
     """The model dictionary that Ultralytics passes around, with the zoo's own keys added."""
+    stock = yaml_model_load(f"{config.base_name}.yaml")
+    if config.width is not None:
+        stock["scales"][config.scale][1] = config.width
     return {
-        **yaml_model_load(f"{config.base_name}.yaml"),
+        **stock,
         "name": config.name,
         "base": config.base,
         "nc": config.num_classes,
         "class_width": config.class_width,
+        "width": config.width,
         "imgsz": config.imgsz,
         "base_sha256": config.base_sha256,
         "grafts": [graft.to_dict() for graft in config.grafts],

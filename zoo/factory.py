@@ -24,6 +24,7 @@ def create(
     pretrained: bool = False,
     num_classes: int | None = None,
     base_weights: str | Path | Literal[True] | None = None,
+    width: float | None = None,
 ) -> GraftedDetectionModel:
     """Build a registered model, or one that a directory or a Hub repository describes.
 
@@ -36,6 +37,8 @@ def create(
         base_weights: Official weights of the plain base, placed under fresh grafts: a path, a file name that
             Ultralytics publishes (`"yolov8s.pt"`, downloaded if it is nowhere on this machine), or `True` for the
             base's own.
+        width: Another width of the stock layers than the scale's (0.25 for n, 0.5 for s), in random weights: a plain
+            control as large as a grafted model.
 
     Returns:
         A detector in eval mode, float32, that maps images `(B, 3, H, W)` in [0, 1] to what Ultralytics' does.
@@ -44,13 +47,15 @@ def create(
         UnknownModelError: No such model.
         UnknownTagError: No such tag of the model.
         NoWeightsError: `pretrained` for a model that has none.
-        ConfigError: `num_classes` is not a number of classes, or a `config.json` is malformed.
-        OptionError: Two kinds of weights were asked for.
+        ConfigError: `num_classes` or `width` cannot be used, or a `config.json` is malformed.
+        OptionError: Two kinds of weights were asked for, or weights at another width.
         HubError: The Hub refused or failed.
         WeightsError: The weights cannot be found, verified or loaded.
     """
     if base_weights and (pretrained or not name.isidentifier()):
         raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
+    if width is not None and (pretrained or base_weights or not name.isidentifier()):
+        raise OptionError(f"{name}: no weights fit width={width}; leave the width out, or the weights.")
     if name.startswith("local-dir:"):
         model = _with_weights(*weights.read_saved(Path(name.removeprefix("local-dir:"))))
     elif name.startswith("hf-hub:"):
@@ -69,7 +74,8 @@ def create(
         elif base_weights:
             model = _with_base(config, base_weights)
         else:
-            return build(config if num_classes is None else config.with_classes(num_classes))
+            config = config if num_classes is None else config.with_classes(num_classes)
+            return build(config if width is None else replace(config, width=width))
     before = model.config
     if num_classes is not None and num_classes != before.num_classes:
         fresh = model.reset_classes(before.with_classes(num_classes).num_classes)

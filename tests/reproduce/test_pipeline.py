@@ -32,16 +32,16 @@ def test_every_recipe_has_a_script_and_every_training_argument_exists(name):
 
 @pytest.mark.fast
 def test_the_command_repeats_the_job():
-    line = ["--model", "yolov8n_dattn", "--seed", "3", "--epochs", "5", "--base-weights", "yolov8n.pt"]
+    line = ["--model", "yolov8n", "--seed", "3", "--width", "0.27", "--epochs", "5", "--base-weights", "yolov8n.pt"]
     job = parse("digits", line)
-    assert job.command == "python reproduce/digits.py " + " ".join(
-        ["--model", "yolov8n_dattn", "--seed", "3", "--epochs", "5", "--base-weights", "yolov8n.pt"]
-    )
+    assert job.command == "python reproduce/digits.py " + " ".join(line)
     assert parse("digits", job.command.split()[2:]) == job
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("change", [["--epochs", "1"], ["--imgsz", "64"], ["--base-weights", "x.pt"], ["--smoke"]])
+@pytest.mark.parametrize(
+    "change", [["--epochs", "1"], ["--imgsz", "64"], ["--base-weights", "x.pt"], ["--width", "0.3"], ["--smoke"]]
+)
 def test_altered_runs_have_their_own_folder_and_are_never_shipped(tmp_path, change):
     line = ["--model", "yolov8n", "--runs", str(tmp_path), "--cache", str(tmp_path)]
     assert parse("digits", line).follows_recipe
@@ -59,7 +59,7 @@ def test_weights_of_unlicensed_data_are_never_shipped():
 @pytest.mark.fast
 def test_rows_are_appended_by_many_at_once_and_replaced_by_the_same_run(tmp_path):
     path = tmp_path / "results" / "x.csv"
-    run = {"model": "a,b", "seed": 0, "epochs": 1, "imgsz": 64, "base_weights": "", "mAP": 0.1}
+    run = {"model": "a,b", "seed": 0, "epochs": 1, "imgsz": 64, "base_weights": "", "width": "", "mAP": 0.1}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda i: append_row(path, run | {"seed": i}), range(16)))
     append_row(path, run | {"seed": 3, "mAP": 0.2})
