@@ -217,7 +217,8 @@ def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """Evaluate the fp16 weights that the run left, as a user would load them, and describe the run.
 
     Returns:
-        One flat row: what was run, its size, metrics of each evaluated split, and where it was run.
+        One flat row: what was run, its size, metrics of each evaluated split, the norm of each gate and what is left
+        of mAP50-95 with the gates of the trained model shut, and where it was run.
     """
     model = zoo.create(f"local-dir:{job.directory / 'weights' / 'zoo'}")
     with (job.directory / "results.csv").open(newline="") as file:
@@ -242,9 +243,17 @@ def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
             scores = coco_metrics(annotations, predictions) | voc_metrics(annotations, predictions)
             scores |= {f"ultralytics_{name}": value for name, value in stock.items()}
         row |= {f"{split}_{name}": "" if math.isnan(scores[name]) else round(scores[name], 5) for name in METRICS}
-    gammas = {key.split(".")[1]: p for key, p in model.named_parameters() if GAMMA.fullmatch(key)}
+    gammas = {key.split(".")[1]: p.detach() for key, p in model.named_parameters() if GAMMA.fullmatch(key)}
+    norms = {position: round(float(gamma.norm()), 4) for position, gamma in gammas.items()}
+    without: float | str = ""
+    if gammas:
+        for gamma in gammas.values():
+            gamma.zero_()
+        predictions, _ = predict(model, data, "val", arguments["imgsz"], job.device)
+        without = round(coco_metrics(data.parent / "annotations" / "val.json", predictions)["mAP50-95"], 5)
     return row | {
-        "gamma_norms": json.dumps({position: round(float(p.detach().norm()), 4) for position, p in gammas.items()}),
+        "gamma_norms": json.dumps(norms),
+        "val_mAP50-95_without_grafts": without,
         "hours": round(training_seconds([float(line["time"]) for line in history]) / 3600, 3),
         **json.loads((job.directory / ORIGIN).read_text()),
     }

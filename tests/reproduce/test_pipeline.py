@@ -99,6 +99,7 @@ def test_the_whole_path(tmp_path, monkeypatch):
     directory = parse("digits", line).directory
     assert row["status"] == "cut" and row["epochs"] == 1
     assert list(json.loads(row["gamma_norms"])) == ["9"]
+    assert 0 <= float(row["val_mAP50-95_without_grafts"]) <= 1
     assert row["val_mAP50-95"] == pytest.approx(row["val_ultralytics_mAP50-95"], abs=0.01)
     with (directory / "digits.csv").open(newline="") as file:
         assert [r["model"] for r in csv.DictReader(file)] == ["yolov8n_dattn"]
