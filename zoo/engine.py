@@ -78,6 +78,8 @@ class ZooTrainer(DetectionTrainer):
                 self.args.amp = "bf16"  # same speed as fp16, and no model is downloaded to check it
             if RANK != -1:
                 self.world_size = WORLD_SIZE  # Ultralytics counts the devices of this machine alone
+        elif self.device.type == "cpu" and self.args.amp == "bf16" and not _has_bfloat16():
+            data.LOGGER.warning("amp=bf16 is emulated on this processor, many times slower than amp=False")
         self.add_callback("on_pretrain_routine_end", _use_all_cores)
 
     def _do_train(self) -> None:
@@ -88,6 +90,10 @@ class ZooTrainer(DetectionTrainer):
             super()._do_train()
         finally:
             ultralytics_trainer.autocast = stock
+
+    def auto_batch(self) -> int:
+        """Ultralytics' estimate for `batch=-1`; on a CPU, which it does not measure, its default batch."""
+        return DEFAULT_CFG_DICT["batch"] if self.device.type == "cpu" else super().auto_batch()
 
     def get_dataset(self) -> dict[str, Any]:
         """Read the data YAML, or say what is wrong with it."""
@@ -230,7 +236,9 @@ class YOLO(ultralytics.YOLO):
             trainer: Another trainer than the zoo's.
             **settings: Ultralytics' training settings, and `freeze_base=True` to train the grafts and the head alone:
                 every stock layer before the head keeps its weights and its batch statistics. It is written down as
-                Ultralytics' own `freeze`, so it survives resuming and distributed training.
+                Ultralytics' own `freeze`, so it survives resuming and distributed training. `amp="bf16"` also works on
+                a CPU: 1.8 times faster steps where it has AVX512-BF16, half as fast as float32 on AVX-512 without, and
+                many times slower still below that.
 
         Returns:
             Ultralytics' metrics; one a data set when `data` is a list.
@@ -309,6 +317,11 @@ class YOLO(ultralytics.YOLO):
         self.model.pt_path = _checkpoint_name(weights)
         self.task = "detect"
         self.model_name = weights
+
+
+def _has_bfloat16() -> bool:
+    """Whether PyTorch computes bfloat16 on this CPU by AVX-512 or Arm's instructions rather than one by one."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _gates_and_tables(grafts: nn.Module) -> list[nn.Parameter]:

@@ -32,8 +32,17 @@ if how == "apart":
     zoo.engine.DistributedDataParallel = Apart
 
 
+dtypes = set()
+
+
+def watch(trainer):
+    first = unwrap_model(trainer.model).model[0].conv
+    first.register_forward_hook(lambda part, _, output: dtypes.add(output.dtype) if part.training else None)
+
+
 def note(trainer):
     state = {"weights": unwrap_model(trainer.model).state_dict(), "loss": trainer.tloss, "folder": trainer.save_dir}
+    state["dtypes"] = dtypes
     torch.save(state, Path(folder) / f"{RANK}.pt")
 
 
@@ -42,6 +51,7 @@ def die(trainer):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+default_callbacks["on_train_start"].append(watch)
 default_callbacks["on_train_epoch_end"].append(note)
 default_callbacks["on_train_batch_start"].append(die)
 sys.exit(main(arguments))

@@ -60,6 +60,16 @@ def test_processes_train_one_model(torchrun, tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_train_in_bfloat16(torchrun):
+    done, (first, second) = torchrun("joined", amp="bf16")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert first["dtypes"] == second["dtypes"] == {torch.bfloat16}
+    assert all(loss.isfinite() for loss in first["loss"].values())
+    for key, value in parameters(first["weights"]).items():
+        assert torch.equal(value, second["weights"][key]), key
+
+
+@pytest.mark.slow
 def test_without_the_wrapper_processes_drift_apart(torchrun):
     done, (first, second) = torchrun("apart")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -71,10 +71,13 @@ def test_stock_ultralytics_refuses_to_train_a_zoo_checkpoint(settings, tmp_path)
         stock.train(**settings, exist_ok=True)
 
 
-def test_resumed_run_follows_the_uninterrupted_one(settings, tmp_path):
-    _, start, whole = train("yolov8n_dattn", settings, epochs=6, name="whole")
+@pytest.mark.parametrize(
+    "name", [*FAMILIES[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[2:])]
+)
+def test_resumed_run_follows_the_uninterrupted_one(name, settings, tmp_path):
+    _, start, whole = train(name, settings, epochs=6, name="whole")
 
-    engine = zoo.YOLO("yolov8n_dattn")
+    engine = zoo.YOLO(name)
     engine.add_callback("on_fit_epoch_end", stop_after_epoch_3)
     with pytest.raises(KeyboardInterrupt):
         engine.train(**settings | {"epochs": 6, "name": "cut"})
