@@ -1,21 +1,32 @@
-"""Write the generated tables of `README.md` from the registry, `results/` and the manifest.
+"""Write what is generated: blocks of Markdown files, the scatter plot of `docs/` and the page of `results/`.
 
-Run: `python -m benchmarks.tables`, or `make tables`. A table stands between `<!-- NAME: generated -->` and
-`<!-- end -->`.
+Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!-- NAME: generated -->` and
+`<!-- end -->`, within a line or around lines. The names, some with arguments:
+
+- `families`, `models`, `weights`: tables from the registry, `results/` and the manifest
+- `comparison`: one table a data set from the rows of `results/`, runs from scratch alone
+- `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.COLUMNS`
+- `differences ROLE`: models by data sets, to the `base`, the `widened` base or the next scale, `larger`
+- `number DATA MODEL COLUMN`: one cell, for use within a sentence
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import zoo
-from zoo import manifest, registry
+from zoo import manifest, registry, report
 from zoo.config import BASES, SCALES, STEM
 from zoo.files import write_text
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+ANALYSIS = ROOT / "results" / "ANALYSIS.md"
+METRIC = "val_mAP50-95"
+COLUMNS = ("model", "seeds", "score", "base", "widened", "params", "gflops", "ms")
 
 
 def families() -> str:
@@ -60,14 +71,85 @@ def weights() -> str:
     return _table(header, rows)
 
 
+@lru_cache(maxsize=1)
+def rows() -> list[dict[str, str]]:
+    """Every recorded run."""
+    return report.read_rows(sorted((ROOT / "results").glob("*.csv")))
+
+
+@lru_cache(maxsize=1)
+def comparisons() -> list[report.Comparison]:
+    """Those of runs from scratch, which is what the protocol compares."""
+    return report.compare([row for row in rows() if not row.get("base_weights")], METRIC)
+
+
+def comparison(data: str | None = None, *columns: str) -> str:
+    """One table a data set, or one of one data set."""
+    if data is None:
+        return "\n".join(f"**{found.title}**\n\n{_compared(found, COLUMNS)}" for found in comparisons())
+    return _compared(_of(data), columns or COLUMNS)
+
+
+def differences(role: str) -> str:
+    """One row a model, one column a data set."""
+    lines = {found.data: {line.label: line.cells()[role] for line in found.lines} for found in comparisons()}
+    named = sorted({label for found in lines.values() for label, cell in found.items() if cell})
+    body = [[f"`{label}`", *(found.get(label, "") for found in lines.values())] for label in named]
+    return _table([report.COLUMNS[role], *lines], body)
+
+
+def number(data: str, *words: str) -> str:
+    """One cell of a comparison; the words are the model and the column."""
+    model, column = " ".join(words[:-1]), words[-1]
+    found = [line.cells()[column] for line in _of(data).lines if line.label == model]
+    if not found or not found[0]:
+        raise ValueError(f"results/{data}.csv has no {column!r} of {model!r}.")
+    return found[0]
+
+
+def _of(data: str) -> report.Comparison:
+    found = [each for each in comparisons() if each.data == data]
+    if len(found) != 1:
+        raise ValueError(f"there are {len(found)} comparisons on {data!r}, not one.")
+    return found[0]
+
+
+def _compared(found: report.Comparison, columns: Sequence[str]) -> str:
+    """The columns in which anything is known."""
+    cells = [line.cells() | {"model": f"`{line.label}`"} for line in found.lines]
+    shown = [column for column in columns if any(each[column] for each in cells)]
+    heads = [report.COLUMNS[column] or METRIC.removeprefix("val_") for column in shown]
+    return _table(heads, [[each[column] for column in shown] for each in cells])
+
+
+BLOCKS = {function.__name__: function for function in (families, models, weights, comparison, differences, number)}
+
+
 def render(text: str) -> str:
-    """Replace what stands between the markers of a text by fresh tables."""
-    for name, table in (("families", families), ("models", models), ("weights", weights)):
-        block = re.compile(rf"(<!-- {name}: generated -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, found = block.subn(lambda match, table=table: f"{match[1]}{table()}{match[2]}", text)
-        if found != 1:
-            raise ValueError(f"the text has {found} blocks marked {name!r}, not one.")
-    return text
+    """Fill the blocks of a text.
+
+    Raises:
+        ValueError: A block has no end, an unknown name or arguments for which there is nothing.
+    """
+    if text.count(": generated -->") != text.count("<!-- end -->"):
+        raise ValueError("the text has a block without its end, or an end without its block.")
+
+    def fill(match: re.Match[str]) -> str:
+        name, *arguments = match[2].split()
+        if name not in BLOCKS:
+            raise ValueError(f"no block is called {name!r}; there are {', '.join(BLOCKS)}.")
+        return f"{match[1]}{match[3]}{BLOCKS[name](*arguments)}<!-- end -->"
+
+    return re.sub(r"(<!-- ([^>]+): generated -->)(\n?).*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def outputs() -> dict[Path, str]:
+    """Every generated file and what is to be in it."""
+    return {
+        **{path: render(path.read_text(encoding="utf-8")) for path in (README, ANALYSIS)},
+        ROOT / "docs" / "comparison.svg": report.plot(comparisons(), "gflops", METRIC),
+        ROOT / "results" / "report.html": report.render(rows(), METRIC),
+    }
 
 
 def _range(shares: Sequence[float]) -> str:
@@ -81,4 +163,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    write_text(README, render(README.read_text(encoding="utf-8")))
+    for path, text in outputs().items():
+        write_text(path, text)

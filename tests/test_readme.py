@@ -1,18 +1,24 @@
-"""The README says what the code says."""
+"""What is generated says what the code and the recorded runs say."""
 
 import re
 
 import pytest
 
 import zoo
+from benchmarks import tables
 from benchmarks.tables import README, render
 
 pytestmark = pytest.mark.fast
 
 
-def test_generated_tables_are_up_to_date():
-    text = README.read_text(encoding="utf-8")
-    assert text == render(text), "run `make tables`"
+@pytest.mark.parametrize("path", list(tables.outputs()), ids=lambda path: path.name)
+def test_generated_files_are_up_to_date(path):
+    assert path.read_text(encoding="utf-8") == tables.outputs()[path], "run `make tables`"
+
+
+def test_the_readme_has_every_table():
+    named = re.findall(r"<!-- (\w+): generated -->", README.read_text(encoding="utf-8"))
+    assert named == ["families", "models", "weights", "comparison"]
 
 
 def test_a_stale_table_is_noticed():
@@ -22,9 +28,52 @@ def test_a_stale_table_is_noticed():
     assert render(stale) == text
 
 
-def test_a_missing_marker_is_an_error():
-    with pytest.raises(ValueError, match="families"):
-        render("no markers")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("<!-- familys: generated --><!-- end -->", "'familys'; there are families"),
+        ("<!-- families: generated -->", "without its end"),
+        ("<!-- comparison digit: generated --><!-- end -->", "0 comparisons on 'digit'"),
+        ("<!-- number digits yolov9n score: generated --><!-- end -->", "no 'score' of 'yolov9n'"),
+    ],
+)
+def test_a_bad_marker_is_an_error(text, words):
+    with pytest.raises(ValueError, match=words):
+        render(text)
+
+
+@pytest.fixture
+def recorded(monkeypatch, tmp_path):
+    """Known rows in the place of the recorded ones: the graft gains 0.1 and 0.2; one run has pretrained weights."""
+    table = tmp_path / "results" / "dots.csv"
+    table.parent.mkdir()
+    lines = ["model,width,seed,base_weights,val_mAP50-95", "yolov8n,,0,,0.4", "yolov8n,,1,,0.5", "yolov8n,0.29,0,,0.45"]
+    lines += ["yolov8n_hat,,0,,0.5", "yolov8n_hat,,1,,0.7", "yolov8n_hat,,2,yolov8n.pt,0.9"]
+    table.write_text("\n".join(lines))
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    for cached in (tables.rows, tables.comparisons):
+        cached.cache_clear()
+    yield
+    for cached in (tables.rows, tables.comparisons):
+        cached.cache_clear()
+
+
+def test_blocks_hold_the_recorded_runs(recorded):
+    text = "By <!-- number dots yolov8n_hat base: generated -->?<!-- end -->, or\n"
+    text += "<!-- differences widened: generated -->\n<!-- end -->\n"
+    assert render(text).splitlines() == [
+        "By <!-- number dots yolov8n_hat base: generated -->+0.150 ± 0.635, no difference shown<!-- end -->, or",
+        "<!-- differences widened: generated -->",
+        "| against the widened base | dots |",
+        "| --- | --- |",
+        "| `yolov8n_hat` | +0.050, one seed |",
+        "<!-- end -->",
+    ]
+    assert tables.number("dots", "yolov8n,", "width", "0.29", "score") == "0.450, one seed"
+    table = tables.comparison().splitlines()
+    assert table[0] == "**dots**" and table[2].startswith("| model | seeds | mAP50-95 | against the plain base |")
+    assert [line.split(" | ")[0] for line in table[4:]] == ["| `yolov8n_hat`", "| `yolov8n`", "| `yolov8n, width 0.29`"]
+    assert tables.comparison("dots", "model", "seeds").splitlines()[2] == "| `yolov8n_hat` | 2 |"
 
 
 def test_every_model_it_names_exists():

@@ -1,4 +1,4 @@
-"""`zoo report`: one self-contained HTML page that compares models over seeds, with their plain bases as controls."""
+"""What runs say of attention: means over seeds, differences to controls paired by seed, one HTML page of both."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import html
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from typing import Any
 
 import yaml
 
-from zoo import registry
+from zoo import assets, registry, scatter
+from zoo.config import SCALES, ModelConfig
 from zoo.errors import DataError, OptionError, UnknownModelError
 from zoo.files import write_text
 
-METRICS = ("test_mAP50-95", "val_mAP50-95", "mAP50-95")
-COSTS = {"latency_ms": "latency, ms an image", "gflops": "GFLOPs at 640 px"}
+METRICS = ("val_mAP50-95", "test_mAP50-95", "mAP50-95")
+COSTS = {"gflops": "GFLOPs at 640 px", "ms": "ms an image"}
 _BEST = "metrics/mAP50-95(B)"
 
 Row = Mapping[str, Any]
@@ -58,13 +60,15 @@ def read_rows(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
     """Collect results rows.
 
     Args:
-        paths: CSV files with the columns `model` and `seed`, folders of sweeps, and folders of runs, at any depth.
+        paths: CSV files with the columns `model` and `seed` (CSV files without are passed over), folders of sweeps, and
+            folders of runs, at any depth.
 
     Raises:
-        DataError: There are none.
+        DataError: There are none, or a folder has none.
     """
+    places = [Path(path) for path in paths]
     rows: list[dict[str, Any]] = []
-    for path in map(Path, paths):
+    for path in places:
         table = path / "results.csv" if path.is_dir() else path
         if not table.is_file() and not path.is_dir():
             raise DataError(f"there is no file or folder {path}.")
@@ -74,11 +78,13 @@ def read_rows(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
                 found = [dict(row) for row in csv.DictReader(file)]
         if found and {"model", "seed"} <= found[0].keys():
             rows += [{"data": path.stem, **{key: value for key, value in row.items() if value}} for row in found]
-            continue
-        runs = sorted(settings.parent for settings in path.rglob("args.yaml")) if path.is_dir() else []
-        if not runs:
-            raise DataError(f"{path} has neither rows with the columns model and seed, nor runs below it.")
-        rows += [read_run(run) for run in runs]
+        elif path.is_dir():
+            runs = sorted(settings.parent for settings in path.rglob("args.yaml"))
+            if not runs:
+                raise DataError(f"{path} has neither rows with the columns model and seed, nor runs below it.")
+            rows += [read_run(run) for run in runs]
+    if not rows:
+        raise DataError(f"no row with the columns model and seed is in {', '.join(map(str, places))}.")
     return rows
 
 
@@ -98,65 +104,238 @@ class Estimate:
         half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
         return cls(statistics.mean(values), half, len(values))
 
+    def __str__(self) -> str:
+        return (
+            f"{self.mean:.3f}, one seed"
+            if self.half is None
+            else f"{self.mean:.3f} \N{PLUS-MINUS SIGN} {self.half:.3f}"
+        )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more a model scores than a control, over the seeds that both have.
+
+    Attributes:
+        control: Label of the control.
+        gain: The paired difference.
+        p: Of the two-sided paired t test that the difference is zero.
+    """
+
+    control: str
+    gain: Estimate
+    p: float | None
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, `no difference shown` when the interval holds zero, or `one seed`."""
+        if self.gain.half is None:
+            return "one seed"
+        if abs(self.gain.mean) <= self.gain.half:
+            return "no difference shown"
+        return "better" if self.gain.mean > 0 else "worse"
+
+    def __str__(self) -> str:
+        interval = "" if self.gain.half is None else f" \N{PLUS-MINUS SIGN} {self.gain.half:.3f}"
+        mean = f"{self.gain.mean:+.3f}"
+        return f"{mean if float(mean) else '0.000'}{interval}, {self.verdict}"
+
 
 @dataclass(frozen=True)
 class Line:
-    """What the page says of one model on one data set.
+    """What is known of one model on one data set.
 
     Attributes:
-        model: Its name.
-        score: The metric.
-        difference: To the plain base, paired by seed; `None` for a plain model and where no seed is shared.
-        p: Of the two-sided paired t test that the difference is zero.
-        costs: By the keys of `COSTS`, those that are known.
+        label: Its name, with the width where that is not the stock one.
+        grafted: Whether it has attention.
+        base: Label of the plain base; `None` for a plain model of stock width and for one that is not registered.
+        score: The metric over the complete runs; `None` when there is none.
+        map50: Likewise of mAP50 on the same split, where every complete run has it.
+        shut: The metric of the trained models with every gate at zero, where every complete run has it.
+        differences: To the plain `base`, to the widest `widened` base and to the plain model one scale `larger`, where
+            a seed is shared; none for a plain model of stock width.
+        left_out: Runs that are in no mean, by why: their status, or `unscored`.
+        params: Parameters as trained; as registered, at 80 classes, where the rows do not say.
+        gflops: At 640 px, likewise.
+        latency: Milliseconds an image, from `results/benchmark_models.csv`.
+        slowdown: Times the latency of the base in the same run of the benchmark.
+        gates: Layer to the norm of its graft's gamma, mean over the complete runs.
+        hours: Training time of a complete run, mean.
     """
 
-    model: str
-    score: Estimate
-    difference: Estimate | None
-    p: float | None
-    costs: Mapping[str, float]
+    label: str
+    grafted: bool
+    base: str | None
+    score: Estimate | None
+    map50: Estimate | None
+    shut: Estimate | None
+    differences: Mapping[str, Difference]
+    left_out: Mapping[str, int]
+    params: int | None
+    gflops: float | None
+    latency: float | None
+    slowdown: float | None
+    gates: Mapping[str, float]
+    hours: float | None
+
+    def cells(self) -> dict[str, str]:
+        """The texts of a table's row, by column; empty where nothing is known."""
+        shown = {role: str(difference) for role, difference in self.differences.items()}
+        for role, difference in self.differences.items():
+            if self.score and difference.gain.count != self.score.count and difference.gain.half is not None:
+                shown[role] += f" ({difference.gain.count} seeds)"
+        p = self.differences["base"].p if "base" in self.differences else None
+        return {
+            "model": self.label,
+            "seeds": ", ".join(
+                [str(self.score.count if self.score else 0), *(f"{n} {why}" for why, n in self.left_out.items())]
+            ),
+            "score": str(self.score or ""),
+            "map50": str(self.map50 or ""),
+            "base": shown.get("base", ""),
+            "p": "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
+            "widened": shown.get("widened", ""),
+            "larger": shown.get("larger", ""),
+            "params": "" if self.params is None else f"{self.params / 1e6:.2f}",
+            "gflops": "" if self.gflops is None else f"{self.gflops:.1f}",
+            "ms": ("" if self.latency is None else f"{self.latency:.1f}")
+            + ("" if self.slowdown is None else f" ({self.slowdown:.2f} x base)"),
+            "shut": str(self.shut or ""),
+            "gates": ", ".join(f"{layer}: {norm:.2f}" for layer, norm in self.gates.items()),
+            "hours": "" if self.hours is None else f"{self.hours:.2f}",
+        }
 
 
-def compare(rows: Sequence[Row], metric: str) -> dict[str, list[Line]]:
+@dataclass(frozen=True)
+class Comparison:
+    """Models that were trained alike on one data set, the best first.
+
+    Attributes:
+        title: The data set and what the runs have in common.
+        data: The data set.
+        lines: One a model.
+    """
+
+    title: str
+    data: str
+    lines: tuple[Line, ...]
+
+
+def label(row: Row) -> str:
+    """The model of a row, as it is called in a comparison: `yolov8n`, or `yolov8n, width 0.29`."""
+    return f"{row['model']}, width {row['width']}" if row.get("width") else str(row["model"])
+
+
+def compare(rows: Sequence[Row], metric: str) -> list[Comparison]:
     """Group rows by data set and settings, then by model.
 
-    Two rows are compared only if they share data set, `imgsz` and `base_weights`.
+    Two rows are compared only if they share data set, `imgsz` and `base_weights`; their order does not matter.
 
     Args:
-        rows: Each with `data`, `model`, `seed` and the metric.
+        rows: Each with `data`, `model` and `seed`, those of complete runs with the metric. Used where present:
+            `status`, `width`, `imgsz`, `epochs`, `base_weights`, `params`, `gflops_640`, `gamma_norms`, `hours`, mAP50
+            beside mAP50-95, and the metric with the suffix `_without_grafts`.
         metric: Name of a column.
 
-    Returns:
-        Title of each group to its models, the best first.
+    Raises:
+        DataError: A number is not one, or two runs of a model under the same seed and settings differ in the metric.
     """
-    groups: dict[str, dict[str, dict[str, Row]]] = {}
+    groups: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
     for row in rows:
-        title = str(row["data"])
-        title += f", {row['imgsz']} px" if row.get("imgsz") else ""
-        title += f", from {row['base_weights']}" if row.get("base_weights") else ""
-        groups.setdefault(title, {}).setdefault(str(row["model"]), {})[str(row["seed"])] = row
-    compared = {}
-    for title, models in groups.items():
-        scores = {
-            model: {seed: float(row[metric]) for seed, row in by_seed.items()} for model, by_seed in models.items()
-        }
-        lines = []
-        for model, values in scores.items():
-            base = _base(model)
-            control = scores.get(base, {}) if base and base != model else {}
-            paired = [values[seed] - control[seed] for seed in sorted(values.keys() & control.keys())]
-            lines.append(
-                Line(
-                    model=model,
-                    score=Estimate.of(list(values.values())),
-                    difference=Estimate.of(paired) if paired else None,
-                    p=paired_p(paired),
-                    costs=_costs(model, list(models[model].values())),
-                )
+        key = str(row["data"]), str(row.get("imgsz") or ""), str(row.get("base_weights") or "")
+        groups.setdefault(key, {}).setdefault(label(row), []).append(row)
+    timings = _timings()
+    return [_compare(*key, models, metric, timings) for key, models in sorted(groups.items())]
+
+
+def _compare(
+    data: str,
+    imgsz: str,
+    weights: str,
+    models: Mapping[str, Sequence[Row]],
+    metric: str,
+    timings: Mapping[str, tuple[float, float | None]],
+) -> Comparison:
+    complete = {name: _complete(name, runs, metric) for name, runs in models.items()}
+    scores = {name: {seed: _number(run, metric) for seed, run in runs.items()} for name, runs in complete.items()}
+    map50 = metric.removesuffix("-95")
+    lines = []
+    for name, every in models.items():
+        model, width = str(every[0]["model"]), every[0].get("width")
+        config = _config(model)
+        info = registry.model_info(model) if config and not width else None
+        runs = list(complete[name].values())
+        params, gflops = _column(runs[:1], "params"), _column(runs[:1], "gflops_640")
+        hours = _column(runs, "hours")
+        latency, slowdown = timings.get(name, (None, None))
+        lines.append(
+            Line(
+                label=name,
+                grafted=bool(config and config.grafts),
+                base=config.base_name if config and config.base_name != name else None,
+                score=Estimate.of(list(scores[name].values())) if runs else None,
+                map50=Estimate.of(values) if map50 != metric and (values := _column(runs, map50)) else None,
+                shut=Estimate.of(values) if (values := _column(runs, f"{metric}_without_grafts")) else None,
+                differences=_differences(name, config, scores),
+                left_out=Counter(sorted(why for run in every if (why := _why_left_out(run, metric)))),
+                params=int(params[0]) if params else info.params if info else None,
+                gflops=gflops[0] if gflops else info.gflops if info else None,
+                latency=latency,
+                slowdown=slowdown,
+                gates=_gates(runs),
+                hours=statistics.mean(hours) if hours else None,
             )
-        compared[title] = sorted(lines, key=lambda line: -line.score.mean)
-    return compared
+        )
+    lines.sort(key=lambda line: (-line.score.mean if line.score else math.inf, line.label))
+    epochs = sorted(
+        {int(_number(run, "epochs")) for runs in complete.values() for run in runs.values() if "epochs" in run}
+    )
+    title = [data, f"{imgsz} px" if imgsz else "", f"from {weights}" if weights else ""]
+    if epochs:
+        title.append(f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs")
+    return Comparison(", ".join(filter(None, title)), data, tuple(lines))
+
+
+def _complete(name: str, runs: Sequence[Row], metric: str) -> dict[str, Row]:
+    """Seed to run, of the runs that enter the means, by seed."""
+    found: dict[str, Row] = {}
+    for run in runs:
+        if _why_left_out(run, metric):
+            continue
+        other = found.setdefault(str(run["seed"]), run)
+        if _number(other, metric) != _number(run, metric):
+            raise DataError(f"{run['data']} has two runs of {name} under seed {run['seed']}; give only one of them.")
+    return dict(sorted(found.items()))
+
+
+def _why_left_out(run: Row, metric: str) -> str:
+    """Empty for a run that enters the means."""
+    status = str(run.get("status") or "complete")
+    return status if status != "complete" else "" if run.get(metric) not in (None, "") else "unscored"
+
+
+def _differences(
+    name: str, config: ModelConfig | None, scores: Mapping[str, Mapping[str, float]]
+) -> dict[str, Difference]:
+    if config is None or name == config.base_name:
+        return {}
+    base = config.base_name
+    widened = [label for label in scores if label.startswith(f"{base}, width ")]
+    larger = SCALES[SCALES.index(config.scale) + 1 :][:1]
+    controls = {
+        "base": base,
+        "widened": max(widened, default=None),
+        "larger": f"{config.base}{larger[0]}" if larger else None,
+    }
+    found = {}
+    for role, control in controls.items():
+        if control is None or control == name or control not in scores:
+            continue
+        shared = sorted(scores[name].keys() & scores[control].keys())
+        gains = [scores[name][seed] - scores[control][seed] for seed in shared]
+        if gains:
+            found[role] = Difference(control, Estimate.of(gains), paired_p(gains))
+    return found
 
 
 def write(paths: Sequence[str | Path], page: Path, metric: str | None = None) -> Path:
@@ -171,18 +350,22 @@ def write(paths: Sequence[str | Path], page: Path, metric: str | None = None) ->
         DataError: There is nothing to compare.
         OptionError: No row has the metric.
     """
-    rows = read_rows(paths)
+    write_text(page, render(read_rows(paths), metric))
+    return page
+
+
+def render(rows: Sequence[Row], metric: str | None = None) -> str:
+    """The page, the same text for the same rows in whatever order; as of `write`."""
     ended = [row for row in rows if row.get("status", "complete") == "complete"]
     if not ended:
         raise DataError(f"none of {len(rows)} runs is complete.")
     if metric is None:
-        metric = next((name for name in METRICS if all(row.get(name) for row in ended)), METRICS[1])
-    scored = [row for row in ended if row.get(metric) not in (None, "")]
+        metric = next((name for name in METRICS if all(row.get(name) for row in ended)), METRICS[0])
+    scored = sum(row.get(metric) not in (None, "") for row in ended)
     if not scored:
         columns = sorted({key for row in ended for key in row if "mAP" in key})
         raise OptionError(f"no run has {metric!r}; there are {', '.join(columns)}.")
-    write_text(page, _page(compare(scored, metric), metric, len(rows), len(rows) - len(scored)))
-    return page
+    return _page(compare(rows, metric), metric, len(rows), len(rows) - scored)
 
 
 def t_probability(t: float, freedom: int) -> float:
@@ -219,158 +402,114 @@ def paired_p(differences: Sequence[float]) -> float | None:
     return 1 - t_probability(t, len(differences) - 1)
 
 
-def _base(model: str) -> str | None:
+def _config(model: str) -> ModelConfig | None:
     try:
-        return registry.get_config(registry.split_tag(model)[0]).base_name
+        return registry.get_config(registry.split_tag(model)[0])
     except UnknownModelError:
         return None
 
 
-def _costs(model: str, rows: Sequence[Row]) -> dict[str, float]:
-    """Latency where every row has it; GFLOPs as registered."""
-    costs = {}
-    if all(row.get("latency_ms") for row in rows):
-        costs["latency_ms"] = statistics.mean(float(row["latency_ms"]) for row in rows)
-    if _base(model):
-        costs["gflops"] = registry.model_info(model).gflops
-    return costs
+def _number(row: Row, column: str) -> float:
+    try:
+        value = float(row[column])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{column} of {label(row)}, seed {row['seed']}, is {row[column]!r}, not a number.")
+    return value
 
 
+def _column(rows: Sequence[Row], column: str) -> list[float]:
+    """The numbers of a column, none if any row lacks it."""
+    return [_number(row, column) for row in rows] if all(row.get(column) not in (None, "") for row in rows) else []
+
+
+def _gates(rows: Sequence[Row]) -> dict[str, float]:
+    """Mean over the runs of the norms of gamma, by layer, from `gamma_norms`."""
+    norms: dict[str, list[float]] = {}
+    for row in rows:
+        for layer, norm in json.loads(row.get("gamma_norms") or "{}").items():
+            norms.setdefault(layer, []).append(norm)
+    return {layer: statistics.mean(values) for layer, values in norms.items()}
+
+
+def _timings() -> dict[str, tuple[float, float | None]]:
+    """Label to milliseconds of one 640 x 640 image, and to the ratio to the base; of a base the median of its runs."""
+    file = assets.root() / "results" / "benchmark_models.csv"
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["batch"], row["imgsz"]) == ("1", "640")]
+    bases: dict[str, list[float]] = {}
+    for row in rows:
+        bases.setdefault(row["base"], []).append(float(row["base_ms"]))
+    plain: dict[str, tuple[float, float | None]] = {name: (statistics.median(ms), None) for name, ms in bases.items()}
+    return plain | {label(row): (float(row["ms"]), float(row["ratio"])) for row in rows}
+
+
+COLUMNS = {
+    "model": "model",
+    "seeds": "seeds",
+    "score": "",
+    "map50": "mAP50",
+    "base": "against the plain base",
+    "p": "p",
+    "widened": "against the widened base",
+    "larger": "against the next scale",
+    "params": "parameters, M",
+    "gflops": COSTS["gflops"],
+    "ms": COSTS["ms"],
+    "shut": "with the gates shut",
+    "gates": "norm of gamma by layer",
+    "hours": "hours a run",
+}
+_HOW_TO_READ = """Mean and 95 % interval over seeds (Student's t); one seed has no interval. Differences are paired by
+seed; better or worse is said where the interval does not hold zero, not corrected for the number of models. p is of the
+two-sided paired t test against the plain base. Milliseconds are those of the fused model at 640 x 640 pixels, batch 1,
+and in brackets the ratio to its base, timed in turns with it. With the gates shut: the trained models, every gamma set
+to zero."""
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
-.note { color: #666; font-size: 13px; }
-svg text { font: 12px system-ui, sans-serif; fill: #333; }
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
+section { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; }
+th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8888; font-variant-numeric: tabular-nums; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
+.note { opacity: .8; font-size: 13px; max-width: 60rem; }
 """
 
 
-def _page(compared: Mapping[str, list[Line]], metric: str, total: int, left_out: int) -> str:
-    parts = [_section(title, lines, metric) for title, lines in compared.items()]
-    missing = f" {left_out} of them did not end or lack the metric and are left out." if left_out else ""
+def _page(comparisons: Sequence[Comparison], metric: str, total: int, left_out: int) -> str:
+    missing = f" {left_out} of them did not end or lack the metric; they are in no mean." if left_out else ""
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Models compared</title>'
-        f"<style>{_STYLE}</style></head><body><h1>Models compared</h1>"
-        f'<p class="note">{html.escape(metric)} of {total} runs.{missing} Mean and 95 % interval over seeds '
-        "(Student's t); one seed has no interval. The difference is to the plain base under the same seed, with the "
-        "interval and the two-sided p of the paired t test, not corrected for the number of models.</p>"
-        f"{''.join(parts)}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body><h1>Models compared</h1>\n"
+        f'<p class="note">{html.escape(metric)} of {total} runs.{missing} {_HOW_TO_READ}</p>\n'
+        f"{''.join(_section(comparison, metric) for comparison in comparisons)}</body></html>\n"
     )
 
 
-def _section(title: str, lines: Sequence[Line], metric: str) -> str:
-    shown = [key for key in COSTS if any(key in line.costs for line in lines)]
-    header = ["model", "seeds", metric, "difference to base", "p", *(COSTS[key] for key in shown)]
-    body = [
-        [
-            html.escape(line.model),
-            str(line.score.count),
-            _number(line.score),
-            _number(line.difference, signed=True) if line.difference else "",
-            "" if line.p is None else "&lt; 0.001" if line.p < 0.001 else f"{line.p:.3f}",
-            *(f"{line.costs[key]:.1f}" if key in line.costs else "" for key in shown),
+def _section(comparison: Comparison, metric: str) -> str:
+    rows = [line.cells() for line in comparison.lines]
+    shown = [column for column in COLUMNS if any(row[column] for row in rows)]
+    header = "".join(f"<th>{html.escape(COLUMNS[column] or metric)}</th>" for column in shown)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(row[key])}</td>' for key in shown)}</tr>\n" for row in rows)
+    plots = [plot([comparison], cost, metric) for cost in COSTS]
+    return (
+        f"<section><h2>{html.escape(comparison.title)}</h2>\n<table><thead><tr>{header}</tr></thead>\n"
+        f"<tbody>{body}</tbody></table>\n{''.join(plots)}</section>\n"
+    )
+
+
+def plot(comparisons: Sequence[Comparison], cost: str, metric: str) -> str:
+    """Scores against a cost of `COSTS` as SVG, one panel a comparison; empty when no cost is known."""
+    panels = {}
+    for comparison in comparisons:
+        points = [
+            scatter.Point(line.label, value, line.score.mean, line.score.half, line.base, line.grafted)
+            for line in comparison.lines
+            if line.score and (value := line.gflops if cost == "gflops" else line.latency)
         ]
-        for line in lines
-    ]
-    table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in body)
-    plots = [_scatter([line for line in lines if key in line.costs], key, metric) for key in shown]
-    return (
-        f"<h2>{html.escape(title)}</h2><table><thead><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in header)}"
-        f"</tr></thead><tbody>{table}</tbody></table>{''.join(plots)}"
-    )
-
-
-def _number(estimate: Estimate, signed: bool = False) -> str:
-    text = f"{estimate.mean:+.4f}" if signed else f"{estimate.mean:.4f}"
-    return text if estimate.half is None else f"{text} &plusmn; {estimate.half:.4f}"
-
-
-def _scatter(lines: Sequence[Line], cost: str, metric: str) -> str:
-    """Score against cost as inline SVG: bars are intervals, and lines lead from a plain base to its grafts."""
-    width, height, left, right, top, bottom = 760, 380, 70, 130, 16, 44
-    highs = [line.score.mean + (line.score.half or 0) for line in lines]
-    lows = [line.score.mean - (line.score.half or 0) for line in lines]
-    x_ticks = _ticks(min(line.costs[cost] for line in lines), max(line.costs[cost] for line in lines))
-    y_ticks = _ticks(min(lows), max(highs))
-
-    def x(value: float) -> float:
-        return left + (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (width - left - right)
-
-    def y(value: float) -> float:
-        return height - bottom - (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (height - top - bottom)
-
-    def segment(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
-        return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
-
-    drawn = [segment(left, y(tick), width - right, y(tick), "#e5e5e5") for tick in y_ticks]
-    drawn += [f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:.4g}</text>' for tick in y_ticks]
-    drawn += [
-        f'<text x="{x(tick):.1f}" y="{height - bottom + 18}" text-anchor="middle">{tick:.4g}</text>' for tick in x_ticks
-    ]
-    drawn.append(f'<text x="{(left + width - right) / 2}" y="{height - 6}" text-anchor="middle">{COSTS[cost]}</text>')
-    plain = {line.model: line for line in lines if _base(line.model) == line.model}
-    for line in lines:
-        base = plain.get(_base(line.model) or "")
-        if base is not None and base is not line:
-            drawn.append(
-                segment(x(base.costs[cost]), y(base.score.mean), x(line.costs[cost]), y(line.score.mean), "#bbb")
-            )
-    for line in lines:
-        colour = "#555" if line.model in plain else "#c2410c"
-        px, py = x(line.costs[cost]), y(line.score.mean)
-        if line.score.half is not None:
-            low, high = line.score.mean - line.score.half, line.score.mean + line.score.half
-            drawn.append(segment(px, y(low), px, y(high), colour))
-        drawn.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4.5" fill="{colour}"/>')
-    drawn += _labels([(x(line.costs[cost]), y(line.score.mean), line.model) for line in lines])
-    label = html.escape(f"{metric} against {COSTS[cost]}")
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'aria-label="{label}"><title>{label}</title>{"".join(drawn)}</svg>'
-    )
-
-
-def _labels(points: Sequence[tuple[float, float, str]]) -> list[str]:
-    """A name beside each point, on the first side where it is near no other point and covers no name before it."""
-    drawn: list[tuple[float, float, float]] = []
-    texts = []
-    sides = [(dx, dy) for dy in (-6, 14, -20, 28) for dx in (8, -8)]
-    for px, py, name in points:
-        wide = 7.0 * len(name)
-
-        def box(dx: float, dy: float, px: float = px, py: float = py, wide: float = wide) -> tuple[float, float, float]:
-            return (px + dx if dx > 0 else px + dx - wide), py + dy, wide
-
-        def free(candidate: tuple[float, float, float], own: tuple[float, float] = (px, py)) -> bool:
-            left, bottom, wide = candidate
-            return (
-                left > 0
-                and all(
-                    left + wide < other or other + width < left or abs(bottom - height) > 12
-                    for other, height, width in drawn
-                )
-                and not any(
-                    left - 6 < qx < left + wide + 6 and bottom - 14 < qy < bottom + 8
-                    for qx, qy, _ in points
-                    if (qx, qy) != own
-                )
-            )
-
-        dx, dy = next((side for side in sides if free(box(*side))), sides[0])
-        drawn.append(box(dx, dy))
-        anchor = "start" if dx > 0 else "end"
-        texts.append(f'<text x="{px + dx:.1f}" y="{py + dy:.1f}" text-anchor="{anchor}">{html.escape(name)}</text>')
-    return texts
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that enclose a range."""
-    magnitude = max(abs(low), abs(high), 1e-9)
-    span = high - low if high - low > 1e-9 * magnitude else magnitude
-    rough = span / 4
-    power = 10 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough)
-    first = math.floor(low / step)
-    last = max(math.ceil(high / step), first + 1)
-    return [index * step for index in range(first, last + 1)]
+        if points:
+            panels[comparison.title] = points
+    return scatter.draw(panels, COSTS[cost], metric.replace("_", " ")) if panels else ""
