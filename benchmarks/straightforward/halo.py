@@ -40,7 +40,8 @@ class StraightforwardHaloAttention(HaloAttention):
         out = torch.einsum("bnhqk,bnhkd->bnhqd", logits.softmax(-1), v)
 
         out = out.unflatten(1, (rows, columns)).unflatten(4, (block, block)).permute(0, 1, 4, 2, 5, 3, 6)
-        out = self.to_out(out.reshape(batch, rows * block, columns * block, -1)[:, :height, :width])
+        out = out.reshape(batch, rows * block, columns * block, -1)[:, :height, :width]
+        out = F.linear(out, self.to_out.weight, self.to_out.bias)
         return out.permute(0, 3, 1, 2)
 
 

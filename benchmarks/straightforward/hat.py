@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.hat import OverlappingCrossAttention, WindowAttention
+from zoo.layers.pixelwise import PixelLinear
 
 
 def partition(x: Tensor, window: int) -> Tensor:
@@ -77,7 +78,11 @@ class StraightforwardOverlap(OverlappingCrossAttention):
         return merge(y, window, *inside.shape[1:3])[:, :height, :width]
 
 
-SLOW = {WindowAttention: StraightforwardWindowAttention, OverlappingCrossAttention: StraightforwardOverlap}
+SLOW = {
+    WindowAttention: StraightforwardWindowAttention,
+    OverlappingCrossAttention: StraightforwardOverlap,
+    PixelLinear: nn.Linear,
+}
 
 
 def straightforward(block: nn.Module) -> nn.Module:

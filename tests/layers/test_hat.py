@@ -70,7 +70,7 @@ def dense_windows(block: WindowAttention, x: Tensor) -> Tensor:
     """Window attention by its definition: neighbours are the pixels of the map that share a shifted window."""
     height, width, _ = x.shape
     window, shift = block.window_size, block.shift_size
-    q, k, v = block.qkv(x).chunk(3, -1)
+    q, k, v = F.linear(x, block.qkv.weight, block.qkv.bias).chunk(3, -1)
     out = torch.empty_like(x)
     pixels = list(product(range(height), range(width)))
 
@@ -83,14 +83,14 @@ def dense_windows(block: WindowAttention, x: Tensor) -> Tensor:
         index = (i - rows + window - 1) * (2 * window - 1) + j - columns + window - 1
         bias = block.relative_position_bias_table[index]
         out[i, j] = attention(q[i, j], k[rows, columns], v[rows, columns], block.heads, bias)
-    return block.proj(out)
+    return F.linear(out, block.proj.weight, block.proj.bias)
 
 
 def dense_overlap(block: OverlappingCrossAttention, x: Tensor) -> Tensor:
     """Overlapping attention by its definition, on `(H, W, C)`."""
     height, width, dim = x.shape
     window, margin = block.window_size, block.margin
-    q, k, v = block.qkv(x).chunk(3, -1)
+    q, k, v = F.linear(x, block.qkv.weight, block.qkv.bias).chunk(3, -1)
     out = torch.empty_like(x)
     for i, j in product(range(height), range(width)):
         top, left = i // window * window - margin, j // window * window - margin
@@ -104,7 +104,7 @@ def dense_overlap(block: OverlappingCrossAttention, x: Tensor) -> Tensor:
             row = (a - i % window + window - 1) * (2 * window + 2 * margin - 1) + b - j % window + window - 1
             bias.append(block.relative_position_bias_table[row])
         out[i, j] = attention(q[i, j], torch.stack(keys), torch.stack(values), block.heads, torch.stack(bias))
-    return block.proj(out)
+    return F.linear(out, block.proj.weight, block.proj.bias)
 
 
 SIZES = [(8, 12), (7, 9), (3, 4), (1, 5), (1, 1)]
@@ -148,7 +148,8 @@ def test_hybrid_block_is_the_sum_of_its_branches() -> None:
     scale = (excite.weight[:, :, 0, 0] @ pooled.relu() + excite.bias).sigmoid()
     tokens = tokens + dense_windows(block.attn, normed) + 0.5 * scale * conv[0].permute(1, 2, 0)
     normed = F.layer_norm(tokens, (6,), block.norm2.weight, block.norm2.bias)
-    tokens = tokens + block.mlp.fc2(F.gelu(block.mlp.fc1(normed)))
+    hidden = F.gelu(F.linear(normed, block.mlp.fc1.weight, block.mlp.fc1.bias))
+    tokens = tokens + F.linear(hidden, block.mlp.fc2.weight, block.mlp.fc2.bias)
     torch.testing.assert_close(block(x)[0], tokens.permute(2, 0, 1), rtol=0, atol=1e-12)
 
 

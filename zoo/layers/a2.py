@@ -17,10 +17,9 @@ class DoubleAttention(nn.Module):
 
         Z = A softmax_N(B)^T softmax_{c_n}(V)          (c_m, N)
 
-    Both softmaxes sum to one, so the convolutions before the gathering and after the distribution act, biases
-    included, on the `c_n` descriptors instead of the `N` pixels: neither `A` nor `Z` is formed at full resolution
-    (on a map of fewer pixels than channels this would not pay, and the definition is followed to the letter). For the
-    same reason a bias of `B` has no effect, and there is none. The paper's residual is left to the caller.
+    Both softmaxes sum to one, so the last convolution acts, bias included, on the `c_n` descriptors instead of the `N`
+    pixels, and `Z` is never formed. For the same reason a bias of `B` has no effect, and there is none. The paper's
+    residual is left to the caller.
 
     Args:
         dim: Channels of the input.
@@ -50,18 +49,17 @@ class DoubleAttention(nn.Module):
         self.conv_reconstruct = nn.Conv2d(c_m, dim, 1) if reconstruct else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = x.flatten(2)
-        if isinstance(pixels.shape[2], int) and pixels.shape[2] < x.shape[1]:
-            gather, distribute = self.convB(x).flatten(2).softmax(2), self.convV(x).flatten(2).softmax(1)
-            z = self.convA(x).flatten(2) @ gather.transpose(1, 2) @ distribute
-            return self.conv_reconstruct(z.unflatten(2, x.shape[2:])).to(x.dtype)
-
-        weight = torch.cat((self.convB.weight, self.convV.weight)).flatten(1).expand(x.shape[0], -1, -1)
-        bias = F.pad(self.convV.bias, (self.convB.out_channels, 0)).unsqueeze(1)  # type: ignore[arg-type]
-        gather, distribute = torch.baddbmm(bias, weight, pixels).chunk(2, 1)
-        gather, distribute = gather.softmax(2), distribute.softmax(1)
-        gathered = (pixels @ gather.transpose(1, 2)).unsqueeze(3)
-        descriptors = self.conv_reconstruct(self.convA(gathered)).squeeze(3)
+        weight = torch.cat((self.convA.weight, self.convB.weight, self.convV.weight))
+        zeros = weight.new_zeros(self.convB.out_channels)
+        bias = torch.cat((self.convA.bias, zeros, self.convV.bias))  # type: ignore[arg-type]
+        sizes = (self.convA.out_channels, self.convB.out_channels, self.convV.out_channels)
+        features, gather, distribute = F.conv2d(x, weight, bias).split(sizes, 1)
+        gathered = features.flatten(2) @ gather.flatten(2).softmax(2).transpose(1, 2)
+        descriptors = self.conv_reconstruct(gathered.unsqueeze(3))
+        distribute = distribute.softmax(1)
+        if isinstance(x.shape[0], int) and x.shape[0] == 1:  # on the CPU convolutions outrun products of matrices
+            return F.conv2d(distribute, descriptors.squeeze(0).unsqueeze(3)).to(x.dtype)
+        descriptors, distribute = descriptors.squeeze(3), distribute.flatten(2)
         if x.is_contiguous(memory_format=torch.channels_last):
             y = (distribute.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)
         else:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.pixelwise import PixelLinear, pixelwise
 from zoo.layers.shape_cache import shape_cache
 
 
@@ -118,7 +119,7 @@ class HaloAttention(nn.Module):
 
         # Rows: queries of all heads, then keys and values head by head.
         self.qkv = nn.Linear(dim, heads * (2 * dim_head + self.dim_value), bias=qkv_bias)
-        self.to_out = nn.Linear(heads * self.dim_value, out_dim) if project_out else nn.Identity()
+        self.to_out = PixelLinear(heads * self.dim_value, out_dim) if project_out else nn.Identity()
         # Row t is the offset t - (block_size + halo_size - 1) of a key from its query.
         reach = 2 * (block_size + halo_size) - 1
         self.rel_height = nn.Parameter(torch.empty(reach, dim_head))
@@ -138,12 +139,12 @@ class HaloAttention(nn.Module):
         """Attend: `(B, dim, H, W)` to `(B, out_dim, H, W)`."""
         batch, _, height, width = x.shape
         block, halo, heads = self.block_size, self.halo_size, self.heads
-        pixels = x.flatten(2).transpose(1, 2)
+        pixels = x.permute(0, 2, 3, 1).contiguous()
         rows = (heads * self.dim_head, heads * (self.dim_head + self.dim_value))
         weights = self.qkv.weight.split(rows)
         biases = (None, None) if self.qkv.bias is None else self.qkv.bias.split(rows)
         # Projecting before cutting windows projects each pixel once, and two contiguous maps can be cut row by row.
-        q, kv = (F.linear(pixels, weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        q, kv = (pixelwise(pixels, weight, bias) for weight, bias in zip(weights, biases, strict=True))
         q = q.reshape(-1, self.dim_head).index_select(0, _windows(batch, height, width, heads, block, 0, x.device))
         kv = kv.reshape(-1, self.dim_head + self.dim_value)
         kv = kv.index_select(0, _windows(batch, height, width, heads, block, halo, x.device))
@@ -151,8 +152,8 @@ class HaloAttention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             out = self._attend(q, kv, outside_y, outside_x).to(q.dtype)
         out = out.index_select(0, _homes(batch, height, width, heads, block, x.device))
-        out = self.to_out(out.reshape(batch, height * width, -1))
-        return out.transpose(1, 2).reshape(batch, -1, height, width).to(x.dtype)
+        out = self.to_out(out.reshape(batch, height, width, -1))
+        return out.permute(0, 3, 1, 2).to(x.dtype)
 
     def _attend(self, q: Tensor, kv: Tensor, outside_y: Tensor, outside_x: Tensor) -> Tensor:
         """Softmax attention of each block to its window.

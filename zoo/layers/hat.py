@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.pixelwise import PixelLinear, pixelwise
 from zoo.layers.shape_cache import shape_cache
 
 
@@ -113,8 +114,8 @@ class MLP(nn.Module):
 
     def __init__(self, dim: int, ratio: float) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, int(dim * ratio))
-        self.fc2 = nn.Linear(int(dim * ratio), dim)
+        self.fc1 = PixelLinear(dim, int(dim * ratio))
+        self.fc2 = PixelLinear(int(dim * ratio), dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
@@ -149,24 +150,25 @@ class ChannelAttentionBlock(nn.Module):
         return self.cab(x)
 
 
-def _to_windows(x: Tensor, pixels: Tensor, area: int, heads: int, parts: int) -> tuple[Tensor, ...]:
-    """Gather `(B, H * W, parts * C)` into `parts` tensors `(B, windows, heads, area, C / heads)`."""
-    batch, _, channels = x.shape
-    x = x.index_select(1, pixels).view(batch, -1, area, parts, heads, channels // (parts * heads))
-    return x.permute(3, 0, 1, 4, 2, 5).unbind(0)
+def _cut(x: Tensor, pixels: Tensor, area: int) -> Tensor:
+    """Gather `(B, H, W, C)` into windows `(B, windows, area, C)`."""
+    return x.flatten(1, 2).index_select(1, pixels).unflatten(1, (-1, area))
 
 
-def _from_windows(x: Tensor, positions: Tensor, shape: torch.Size) -> Tensor:
-    """Undo `_to_windows` without margin for one part: back to `(B, H, W, C)`, the shape given."""
-    x = x.transpose(2, 3).reshape(shape[0], -1, shape[3])
-    return x.index_select(1, positions).view(shape)
+def _split(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Part `(B, windows, area, parts * C)` into `parts` tensors `(B, windows, heads, area, C / heads)`."""
+    return x.unflatten(3, (parts, heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention over `(B, windows, heads, N, d)`; adds a bias `(heads, N, M)` and a mask `(windows, 1, 1 or N, M)`."""
+    """Attention over `(B, windows, heads, N, d)`, with a bias `(heads, N, M)` and a mask `(windows, 1, 1 or N, M)`.
+
+    Returns:
+        The heads side by side, `(B, windows, N, heads * d)`.
+    """
     if bias.requires_grad and q.device.type == "cpu":  # the fused kernel of the CPU cannot differentiate the bias
         logits = (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).add_(bias)
-        return (logits if mask is None else logits.add_(mask)).softmax(-1) @ v
+        return ((logits if mask is None else logits.add_(mask)).softmax(-1) @ v).transpose(2, 3).flatten(3)
     shape, bias = q.shape, bias.to(q.dtype).unsqueeze(0)
     if mask is not None:
         bias = bias + mask
@@ -175,7 +177,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) 
     if mask is not None and not (isinstance(shape[0], int) and shape[0] == 1):
         bias, axis = bias.flatten(0, 1).unsqueeze(0), 1
     q, k, v = (t.flatten(axis, axis + 1) for t in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).view(shape)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).view(shape).transpose(2, 3).flatten(3)
 
 
 class WindowAttention(nn.Module):
@@ -187,8 +189,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         _check(dim, heads, window_size)
         self.heads, self.window_size, self.shift_size = heads, window_size, shift_size
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = PixelLinear(dim, 3 * dim)
+        self.proj = PixelLinear(dim, dim)
         self.relative_position_bias_table = _position_table((2 * window_size - 1) ** 2, heads)
         # Transposed: the official table of this block counts offsets from the key to the query.
         self.register_buffer("index", _relative_index(window_size, window_size).T.contiguous(), persistent=False)
@@ -197,13 +199,13 @@ class WindowAttention(nn.Module):
         _, height, width, _ = x.shape
         window, shift = self.window_size, self.shift_size
         pixels = _pixels(height, width, window, 0, shift, x.device)
-        q, k, v = _to_windows(self.qkv(x).flatten(1, 2), pixels, window**2, self.heads, 3)
+        q, k, v = _split(self.qkv(_cut(x, pixels, window**2)), 3, self.heads)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1).contiguous()
         mask = None
         if shift or not isinstance(height, int) or height % window or width % window:
             mask = _strangers(height, width, window, shift, x.device, q.dtype)
-        y = _attend(q, k, v, bias, mask)
-        return self.proj(_from_windows(y, _positions(height, width, window, shift, x.device), x.shape))
+        y = self.proj(_attend(q, k, v, bias, mask))
+        return y.flatten(1, 2).index_select(1, _positions(height, width, window, shift, x.device)).view(x.shape)
 
 
 class HybridAttentionBlock(nn.Module):
@@ -256,7 +258,7 @@ class HybridAttentionBlock(nn.Module):
         self.apply(_init_linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
+        x = x.permute(0, 2, 3, 1).contiguous()
         normed = self.norm1(x)
         conv = self.conv_block(normed.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         x = x + self.attn(normed) + self.conv_scale * conv
@@ -306,8 +308,8 @@ class OverlappingCrossAttention(nn.Module):
             )
         self.heads, self.window_size, self.margin, self.mask_border = heads, window_size, overlap // 2, mask_border
         self.norm1 = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = PixelLinear(dim, 3 * dim)
+        self.proj = PixelLinear(dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLP(dim, mlp_ratio)
         self.relative_position_bias_table = _position_table((2 * window_size + overlap - 1) ** 2, heads)
@@ -315,7 +317,7 @@ class OverlappingCrossAttention(nn.Module):
         self.apply(_init_linear)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.permute(0, 2, 3, 1)
+        x = x.permute(0, 2, 3, 1).contiguous()
         x = x + self.attend(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x.permute(0, 3, 1, 2)
@@ -324,16 +326,19 @@ class OverlappingCrossAttention(nn.Module):
         """Overlapping attention alone, `(B, H, W, C)` to the same."""
         _, height, width, dim = x.shape
         window, margin = self.window_size, self.margin
-        q, kv = self.qkv(x).flatten(1, 2).split((dim, 2 * dim), -1)
-        (q,) = _to_windows(q, _pixels(height, width, window, 0, 0, x.device), window**2, self.heads, 1)
-        keys = _pixels(height, width, window, margin, 0, x.device)
-        k, v = _to_windows(kv, keys, (window + 2 * margin) ** 2, self.heads, 2)
+        weights, biases = (parameter.split((dim, 2 * dim)) for parameter in (self.qkv.weight, self.qkv.bias))
+        q = _cut(x, _pixels(height, width, window, 0, 0, x.device), window**2)
+        (q,) = _split(pixelwise(q, weights[0], biases[0]), 1, self.heads)
+        # Keys and values are wanted several times over: projecting before cutting projects each pixel once.
+        kv = pixelwise(x, weights[1], biases[1])
+        kv = _cut(kv, _pixels(height, width, window, margin, 0, x.device), (window + 2 * margin) ** 2)
+        k, v = _split(kv, 2, self.heads)
         bias = self.relative_position_bias_table[self.index].permute(2, 0, 1).contiguous()
         mask = _outside(height, width, window, margin, x.device, q.dtype)
         if not self.mask_border:
             k, v = (t.masked_fill(mask.transpose(2, 3) < 0, 0) for t in (k, v))
-        y = _attend(q, k, v, bias, mask if self.mask_border else None)
-        return self.proj(_from_windows(y, _positions(height, width, window, 0, x.device), x.shape))
+        y = self.proj(_attend(q, k, v, bias, mask if self.mask_border else None))
+        return y.flatten(1, 2).index_select(1, _positions(height, width, window, 0, x.device)).view(x.shape)
 
 
 class ResidualHybridGroup(nn.Module):
