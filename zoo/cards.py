@@ -295,6 +295,7 @@ def _runs(name: str, tag: str, imgsz: int, metric: str) -> dict[str, float]:
             for row in csv.DictReader(lines)
             if (row["model"], row["status"], row["imgsz"], row["base_weights"]) == (name, "complete", str(imgsz), "")
             and row[metric]
+            and not row.get("width")
         }
 
 

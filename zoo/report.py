@@ -493,12 +493,17 @@ def _section(comparison: Comparison, metric: str) -> str:
     rows = [line.cells() for line in comparison.lines]
     shown = [column for column in COLUMNS if any(row[column] for row in rows)]
     header = "".join(f"<th>{html.escape(COLUMNS[column] or metric)}</th>" for column in shown)
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(row[key])}</td>' for key in shown)}</tr>\n" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{_unbroken(row[key])}</td>' for key in shown)}</tr>\n" for row in rows)
     plots = [plot([comparison], cost, metric) for cost in COSTS]
     return (
         f"<section><h2>{html.escape(comparison.title)}</h2>\n<table><thead><tr>{header}</tr></thead>\n"
         f"<tbody>{body}</tbody></table>\n{''.join(plots)}</section>\n"
     )
+
+
+def _unbroken(text: str) -> str:
+    """HTML of a text in which no interval is torn from its mean."""
+    return html.escape(text).replace(" \N{PLUS-MINUS SIGN} ", "&nbsp;&plusmn;&nbsp;")
 
 
 def plot(comparisons: Sequence[Comparison], cost: str, metric: str) -> str:
