@@ -18,17 +18,17 @@ FAMILIES = ["yolov8n_dattn", "yolov8n_a2", "yolo11n_halo", "yolov8n_hat", "yolov
 
 
 def train(model, settings, **changes):
-    """Train and return the engine and, by name, the live parameters at the first and after the last step."""
+    """Train and return the engine and the live parameters by name, at first and after each epoch."""
     engine = model if isinstance(model, zoo.YOLO) else zoo.YOLO(model)
-    seen = {}
+    seen = []
 
-    def keep(name):
-        return lambda t: seen.__setitem__(name, {k: v.detach().clone() for k, v in t.model.state_dict().items()})
+    def keep(trainer):
+        seen.append({key: value.detach().clone() for key, value in trainer.model.state_dict().items()})
 
-    engine.add_callback("on_train_start", keep("start"))
-    engine.add_callback("on_train_epoch_end", keep("end"))
+    engine.add_callback("on_train_start", keep)
+    engine.add_callback("on_train_epoch_end", keep)
     engine.train(**settings | changes)
-    return engine, seen["start"], seen["end"]
+    return engine, *seen
 
 
 def moved(start, end, prefix):
@@ -38,7 +38,7 @@ def moved(start, end, prefix):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_graft_parameter_moves_and_is_kept(name, settings, tmp_path):
     # Adam moves whatever has a gradient; decay, which moves the rest too, is off.
-    engine, start, end = train(name, settings, epochs=3, optimizer="AdamW", weight_decay=0)
+    engine, start, *_, end = train(name, settings, epochs=3, optimizer="AdamW", weight_decay=0)
     parameters = {key for key, _ in engine.model.named_parameters() if key.startswith("grafts.")}
     assert parameters and parameters <= moved(start, end, "grafts.")
 
@@ -75,7 +75,7 @@ def test_stock_ultralytics_refuses_to_train_a_zoo_checkpoint(settings, tmp_path)
     "name", [*FAMILIES[:2], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[2:])]
 )
 def test_resumed_run_follows_the_uninterrupted_one(name, settings, tmp_path):
-    _, start, whole = train(name, settings, epochs=6, name="whole")
+    _, start, *whole = train(name, settings, epochs=6, name="whole")
 
     engine = zoo.YOLO(name)
     engine.add_callback("on_fit_epoch_end", stop_after_epoch_3)
@@ -85,18 +85,25 @@ def test_resumed_run_follows_the_uninterrupted_one(name, settings, tmp_path):
     checkpoint, saved = load_checkpoint(last)
     assert saved["epoch"] == 2
 
-    engine, resumed_from, resumed = train(zoo.YOLO(last), {"resume": True})
+    engine, resumed_from, *resumed = train(zoo.YOLO(last), {"resume": True})
     for key, tensor in checkpoint.state_dict().items():
         assert torch.equal(tensor, resumed_from[key]), f"{key}: a run resumes from the averaged weights"
     epochs = (tmp_path / "cut" / "results.csv").read_text().splitlines()[1:]
     assert [int(float(row.split(",")[0])) for row in epochs] == [1, 2, 3, 4, 5, 6]
-    assert moved(resumed_from, resumed, "grafts."), "grafts go on learning"
+    assert moved(resumed_from, resumed[-1], "grafts."), "grafts go on learning"
 
     parameters = [key for key, _ in engine.model.named_parameters()]
-    distance = sum((whole[key] - resumed[key]).norm() ** 2 for key in parameters) ** 0.5
-    travelled = sum((whole[key] - start[key]).norm() ** 2 for key in parameters) ** 0.5
-    print(f"resumed run ends {float(distance / travelled):.4f} of the way off")
-    assert distance < 0.1 * travelled
+
+    def between(a, b):
+        return {key: b[key] - a[key] for key in parameters}
+
+    def length(vectors):
+        return float(sum(vector.norm() ** 2 for vector in vectors.values()) ** 0.5)
+
+    step, resumed_step = between(whole[2], whole[3]), between(resumed_from, resumed[0])
+    # With an optimiser that has forgotten its momentum the first step is 0.6 of its length off, the end 0.3 of the way.
+    assert length(between(step, resumed_step)) < 0.1 * length(step)
+    assert length(between(whole[-1], resumed[-1])) < 0.2 * length(between(start, whole[-1]))
 
 
 def stop_after_epoch_3(trainer):
@@ -153,7 +160,7 @@ def test_training_starts_from_the_weights_given(settings, tmp_path):
 
 
 def test_freeze_base_trains_the_graft_and_the_head(settings):
-    engine, start, end = train("yolov8n_dattn", settings, freeze_base=True, epochs=3, optimizer="AdamW")
+    engine, start, *_, end = train("yolov8n_dattn", settings, freeze_base=True, epochs=3, optimizer="AdamW")
     changed = moved(start, end, "")
     assert {key for key, _ in engine.model.named_parameters() if key.startswith("grafts.")} <= changed
     assert any(key.startswith("model.22.") for key in changed)
