@@ -3,6 +3,8 @@
 Run: `python -m benchmarks.training`, on an idle machine. Runs of both alternate, so that a machine that slows down
 slows both; the first steps of each are dropped. "as it comes" keeps the threads that each sets for itself, where stock
 Ultralytics leaves one core of a CPU idle; "same threads" gives both all cores and so measures what the engine adds.
+On a CPU the zoo's engine is also timed with `amp=bf16`, and with `--workers` as if Ultralytics did not switch loader
+processes off there.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def write_images(folder: Path, count: int, size: int) -> Path:
     return file
 
 
-def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None) -> list[float]:
+def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None, workers: int = 0) -> list[float]:
     """Seconds between the ends of steps, loading included, without the warm-up and without validation."""
     ticks: list[float] = []
 
@@ -62,6 +64,8 @@ def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None) 
     engine.add_callback("on_train_batch_end", tick)
     if threads:
         engine.add_callback("on_train_start", lambda _: torch.set_num_threads(threads))
+    if workers:
+        engine.add_callback("on_pretrain_routine_start", lambda trainer: setattr(trainer.args, "workers", workers))
     with tempfile.TemporaryDirectory() as folder:
         engine.train(**settings, project=folder, name="run")
     return [later - earlier for earlier, later in itertools.pairwise(ticks)][WARM_UP:]
@@ -90,9 +94,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", nargs="*", type=int, default=[], help="loader processes to try on a CPU")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "benchmark_training.csv")
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    on_cpu = arguments.device == "cpu"
+    variants: dict[str, tuple[dict, int]] = {"zoo": ({}, 0)}
+    if on_cpu:
+        variants["zoo, bf16"] = ({"amp": "bf16"}, 0)
+        variants |= {f"zoo, bf16, {count} workers": ({"amp": "bf16"}, count) for count in arguments.workers}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = write_images(Path(folder), arguments.batch * arguments.steps, arguments.imgsz)
@@ -103,7 +113,7 @@ def main() -> None:
             "batch": arguments.batch,
             "nbs": arguments.batch,
             "device": arguments.device,
-            "amp": "bf16" if arguments.device != "cpu" else False,
+            "amp": False if on_cpu else "bf16",
             "plots": False,
             "val": False,
             "seed": 0,
@@ -115,14 +125,16 @@ def main() -> None:
                     base = zoo.model_info(model).base
                     stock = ultralytics.YOLO(f"{base}.yaml")
                     seconds.setdefault((base, "ultralytics"), []).extend(step_seconds(stock, settings, threads))
-                    seconds.setdefault((model, "zoo"), []).extend(step_seconds(zoo.YOLO(model), settings, threads))
+                    for engine, (changes, workers) in variants.items():
+                        ticks = step_seconds(zoo.YOLO(model), settings | changes, threads, workers)
+                        seconds.setdefault((model, engine), []).extend(ticks)
             for (model, engine), values in seconds.items():
                 speed = arguments.batch / statistics.median(values)
                 stock = arguments.batch / statistics.median(seconds[zoo.model_info(model).base, "ultralytics"])
                 setting = (arguments.device, arguments.imgsz, arguments.batch, what)
                 rows.append((*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}"))
                 print(*rows[-1])
-    write(arguments.out, rows, torch.device("cpu" if arguments.device == "cpu" else "cuda"))
+    write(arguments.out, rows, torch.device("cpu" if on_cpu else "cuda"))
 
 
 if __name__ == "__main__":
