@@ -32,13 +32,6 @@ def _upstream_centres(count: int, device: torch.device, dtype: torch.dtype) -> T
     return (torch.arange(count, device=device, dtype=dtype) * 2 + 1) / max(count - 1, 1) - 1
 
 
-class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of a `(B, C, H, W)` map."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 class DeformableAttention(nn.Module):
     """Attention from every pixel to a grid of deformed sampling points (arXiv 2201.00520, equations 6 to 9).
 
@@ -127,7 +120,7 @@ class DeformableAttention(nn.Module):
             nn.init.trunc_normal_(to_offset.weight, std=0.02)
             self.conv_offset = nn.Sequential(
                 nn.Conv2d(width, width, kernel_size, stride, padding, groups=width),
-                LayerNorm2d(width),
+                nn.LayerNorm(width),
                 nn.GELU(),
                 to_offset,
             )
@@ -150,8 +143,11 @@ class DeformableAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Attend: `(B, dim, H, W)` to `(B, dim, H, W)`."""
         height, width = x.shape[2:]
+        # Channels-last from end to end: heads and groups are then cut, and joined, without copies.
+        x = x.contiguous(memory_format=torch.channels_last)
         q = self.proj_q(x)
         sampled, pos_y, pos_x = self._sample(x, q)
+        sampled = sampled.contiguous(memory_format=torch.channels_last)
         queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
         if self.position in ("table", "log_cpb"):
             bias = self._position_bias(pos_y, pos_x, height, width)
@@ -160,14 +156,15 @@ class DeformableAttention(nn.Module):
                 out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).to(q.dtype)
         else:
             out = F.scaled_dot_product_attention(queries, keys, values)
-        out = out.transpose(2, 3).reshape(-1, self.dim, height, width)
+        # Not a view: exporters disagree with the kernels about the layout of `out`.
+        out = torch.cat(out.unbind(1), 2).reshape(-1, height, width, self.dim).permute(0, 3, 1, 2)
         if isinstance(self.rpe, nn.Conv2d):
             out = out + self.rpe(q)
         return self.proj_out(out).to(x.dtype)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """`(B, dim, H, W)` to `(B, heads, HW, dim / heads)`."""
-        return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3).contiguous()
+        return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
 
     def _sample(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read the map at the moved points.
@@ -183,14 +180,19 @@ class DeformableAttention(nn.Module):
             pos_y, pos_x = torch.broadcast_tensors(ref_y[None, :, None], ref_x[None, None])
             return sampled, *self._clamp(pos_y, pos_x)
 
-        depthwise, norm, activation, to_offset = self.conv_offset
-        hidden = activation(norm(depthwise(q.reshape(-1, self.dim // self.groups, *q.shape[2:]))))
+        depthwise, norm, activation, to_offset = self.conv_offset.children()
+        assert isinstance(depthwise, nn.Conv2d)
+        # One network for all groups: its depthwise kernels are repeated, so that q stays in place.
+        weight = depthwise.weight.repeat(self.groups, 1, 1, 1)
+        bias = depthwise.get_parameter("bias").repeat(self.groups)
+        grid = F.conv2d(q, weight, bias, depthwise.stride, depthwise.padding, groups=self.dim)
+        hidden = activation(norm(grid.permute(0, 2, 3, 1).unflatten(3, (self.groups, -1))))
         with torch.autocast(x.device.type, enabled=False):
-            offset = F.conv2d(hidden.to(dtype), to_offset.get_parameter("weight").to(dtype))
-        ref_y, ref_x = self._reference(x, offset, dtype)
-        off_y, off_x = offset.unbind(1)
+            offset = F.linear(hidden.to(dtype), to_offset.get_parameter("weight").flatten(1).to(dtype))
+        ref_y, ref_x = self._reference(x, grid, dtype)
+        off_y, off_x = offset.permute(4, 0, 3, 1, 2).flatten(1, 2).unbind(0)
         if self.offset_range is not None:
-            cell_y, cell_x = self._cell_size(x, offset)
+            cell_y, cell_x = self._cell_size(x, grid)
             off_y = off_y.tanh() * (self.offset_range * cell_y)
             off_x = off_x.tanh() * (self.offset_range * cell_x)
         pos_y, pos_x = self._clamp(ref_y[:, None] + off_y, ref_x + off_x)
