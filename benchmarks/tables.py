@@ -1,4 +1,4 @@
-"""Write what is generated: blocks of Markdown files, the scatter plot of `docs/` and the page of `results/`.
+"""Write what is generated: blocks of Markdown files, the drawing of `docs/` and the page of `results/`.
 
 Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!-- NAME: generated -->` and
 `<!-- end -->`, within a line or around lines. The names, some with arguments:
@@ -13,7 +13,7 @@ Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def comparison(data: str | None = None, *columns: str) -> str:
 
 def differences(role: str) -> str:
     """One row a model, one column a data set."""
-    lines = {found.data: {line.label: line.cells()[role] for line in found.lines} for found in comparisons()}
+    lines = {found.data: {line.label: line.cells[role] for line in found.lines} for found in comparisons()}
     named = sorted({label for found in lines.values() for label, cell in found.items() if cell})
     body = [[f"`{label}`", *(found.get(label, "") for found in lines.values())] for label in named]
     return _table([report.COLUMNS[role], *lines], body)
@@ -101,7 +101,7 @@ def differences(role: str) -> str:
 def number(data: str, *words: str) -> str:
     """One cell of a comparison; the words are the model and the column."""
     model, column = " ".join(words[:-1]), words[-1]
-    found = [line.cells()[column] for line in _of(data).lines if line.label == model]
+    found = [line.cells[column] for line in _of(data).lines if line.label == model]
     if not found or not found[0]:
         raise ValueError(f"results/{data}.csv has no {column!r} of {model!r}.")
     return found[0]
@@ -116,7 +116,7 @@ def _of(data: str) -> report.Comparison:
 
 def _compared(found: report.Comparison, columns: Sequence[str]) -> str:
     """The columns in which anything is known."""
-    cells = [line.cells() | {"model": f"`{line.label}`"} for line in found.lines]
+    cells = [line.cells | {"model": f"`{line.label}`"} for line in found.lines]
     shown = [column for column in columns if any(each[column] for each in cells)]
     heads = [report.COLUMNS[column] or METRIC.removeprefix("val_") for column in shown]
     return _table(heads, [[each[column] for column in shown] for each in cells])
@@ -143,13 +143,13 @@ def render(text: str) -> str:
     return re.sub(r"(<!-- ([^>]+): generated -->)(\n?).*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
-def outputs() -> dict[Path, str]:
-    """Every generated file and what is to be in it."""
-    return {
-        **{path: render(path.read_text(encoding="utf-8")) for path in (README, ANALYSIS)},
-        ROOT / "docs" / "comparison.svg": report.plot(comparisons(), "gflops", METRIC),
-        ROOT / "results" / "report.html": report.render(rows(), METRIC),
-    }
+# Every generated file and what makes its text.
+OUTPUTS: dict[Path, Callable[[], str]] = {
+    README: lambda: render(README.read_text(encoding="utf-8")),
+    ANALYSIS: lambda: render(ANALYSIS.read_text(encoding="utf-8")),
+    ROOT / "docs" / "comparison.svg": lambda: report.plot(comparisons(), ["gflops"], METRIC),
+    ROOT / "results" / "report.html": lambda: report.render(rows(), METRIC),
+}
 
 
 def _range(shares: Sequence[float]) -> str:
@@ -163,5 +163,5 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    for path, text in outputs().items():
-        write_text(path, text)
+    for path, text in OUTPUTS.items():
+        write_text(path, text())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import html
+import itertools
 import json
 import math
 import statistics
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +18,18 @@ from typing import Any
 import yaml
 
 from zoo import assets, registry, scatter
-from zoo.config import SCALES, ModelConfig
-from zoo.errors import DataError, OptionError, UnknownModelError
+from zoo.config import SCALES
+from zoo.errors import DataError, OptionError
 from zoo.files import write_text
+from zoo.registry import ModelInfo
 
 METRICS = ("val_mAP50-95", "test_mAP50-95", "mAP50-95")
 COSTS = {"gflops": "GFLOPs at 640 px", "ms": "ms an image"}
 _BEST = "metrics/mAP50-95(B)"
 
 Row = Mapping[str, Any]
+_Runs = Mapping[str, Mapping[str, Row]]
+_Timing = tuple[float, float | None]
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -64,27 +69,24 @@ def read_rows(paths: Iterable[str | Path]) -> list[dict[str, Any]]:
             folders of runs, at any depth.
 
     Raises:
-        DataError: There are none, or a folder has none.
+        DataError: There are none.
     """
     places = [Path(path) for path in paths]
     rows: list[dict[str, Any]] = []
     for path in places:
         table = path / "results.csv" if path.is_dir() else path
-        if not table.is_file() and not path.is_dir():
-            raise DataError(f"there is no file or folder {path}.")
         found: list[dict[str, Any]] = []
         if table.is_file():
             with table.open(newline="") as file:
                 found = [dict(row) for row in csv.DictReader(file)]
+        elif not path.is_dir():
+            raise DataError(f"there is no file or folder {path}.")
         if found and {"model", "seed"} <= found[0].keys():
             rows += [{"data": path.stem, **{key: value for key, value in row.items() if value}} for row in found]
         elif path.is_dir():
-            runs = sorted(settings.parent for settings in path.rglob("args.yaml"))
-            if not runs:
-                raise DataError(f"{path} has neither rows with the columns model and seed, nor runs below it.")
-            rows += [read_run(run) for run in runs]
+            rows += [read_run(settings.parent) for settings in sorted(path.rglob("args.yaml"))]
     if not rows:
-        raise DataError(f"no row with the columns model and seed is in {', '.join(map(str, places))}.")
+        raise DataError(f"neither rows with the columns model and seed nor runs are in {', '.join(map(str, places))}.")
     return rows
 
 
@@ -105,11 +107,12 @@ class Estimate:
         return cls(statistics.mean(values), half, len(values))
 
     def __str__(self) -> str:
-        return (
-            f"{self.mean:.3f}, one seed"
-            if self.half is None
-            else f"{self.mean:.3f} \N{PLUS-MINUS SIGN} {self.half:.3f}"
-        )
+        return f"{self.mean:.3f}{self.interval or ', one seed'}"
+
+    @property
+    def interval(self) -> str:
+        """What follows the mean."""
+        return "" if self.half is None else f" \N{PLUS-MINUS SIGN} {self.half:.3f}"
 
 
 @dataclass(frozen=True)
@@ -119,12 +122,10 @@ class Difference:
     Attributes:
         control: Label of the control.
         gain: The paired difference.
-        p: Of the two-sided paired t test that the difference is zero.
     """
 
     control: str
     gain: Estimate
-    p: float | None
 
     @property
     def verdict(self) -> str:
@@ -136,9 +137,8 @@ class Difference:
         return "better" if self.gain.mean > 0 else "worse"
 
     def __str__(self) -> str:
-        interval = "" if self.gain.half is None else f" \N{PLUS-MINUS SIGN} {self.gain.half:.3f}"
         mean = f"{self.gain.mean:+.3f}"
-        return f"{mean if float(mean) else '0.000'}{interval}, {self.verdict}"
+        return f"{mean if float(mean) else '0.000'}{self.gain.interval}, {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -147,74 +147,27 @@ class Line:
 
     Attributes:
         label: Its name, with the width where that is not the stock one.
-        grafted: Whether it has attention.
-        base: Label of the plain base; `None` for a plain model of stock width and for one that is not registered.
+        plain: Whether it is a registered model without attention.
         score: The metric over the complete runs; `None` when there is none.
-        map50: Likewise of mAP50 on the same split, where every complete run has it.
         shut: The metric of the trained models with every gate at zero, where every complete run has it.
         differences: To the plain `base`, to the widest `widened` base and to the plain model one scale `larger`, where
             a seed is shared; none for a plain model of stock width.
-        left_out: Runs that are in no mean, by why: their status, or `unscored`.
-        params: Parameters as trained; as registered, at 80 classes, where the rows do not say.
-        gflops: At 640 px, likewise.
-        latency: Milliseconds an image, from `results/benchmark_models.csv`.
-        slowdown: Times the latency of the base in the same run of the benchmark.
-        gates: Layer to the norm of its graft's gamma, mean over the complete runs.
-        hours: Training time of a complete run, mean.
+        costs: `params`, and those of `COSTS`, where known.
+        cells: The texts of a table's row, by column of `COLUMNS`; empty where nothing is known.
     """
 
     label: str
-    grafted: bool
-    base: str | None
+    plain: bool
     score: Estimate | None
-    map50: Estimate | None
     shut: Estimate | None
     differences: Mapping[str, Difference]
-    left_out: Mapping[str, int]
-    params: int | None
-    gflops: float | None
-    latency: float | None
-    slowdown: float | None
-    gates: Mapping[str, float]
-    hours: float | None
-
-    def cells(self) -> dict[str, str]:
-        """The texts of a table's row, by column; empty where nothing is known."""
-        shown = {role: str(difference) for role, difference in self.differences.items()}
-        for role, difference in self.differences.items():
-            if self.score and difference.gain.count != self.score.count and difference.gain.half is not None:
-                shown[role] += f" ({difference.gain.count} seeds)"
-        p = self.differences["base"].p if "base" in self.differences else None
-        return {
-            "model": self.label,
-            "seeds": ", ".join(
-                [str(self.score.count if self.score else 0), *(f"{n} {why}" for why, n in self.left_out.items())]
-            ),
-            "score": str(self.score or ""),
-            "map50": str(self.map50 or ""),
-            "base": shown.get("base", ""),
-            "p": "" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}",
-            "widened": shown.get("widened", ""),
-            "larger": shown.get("larger", ""),
-            "params": "" if self.params is None else f"{self.params / 1e6:.2f}",
-            "gflops": "" if self.gflops is None else f"{self.gflops:.1f}",
-            "ms": ("" if self.latency is None else f"{self.latency:.1f}")
-            + ("" if self.slowdown is None else f" ({self.slowdown:.2f} x base)"),
-            "shut": str(self.shut or ""),
-            "gates": ", ".join(f"{layer}: {norm:.2f}" for layer, norm in self.gates.items()),
-            "hours": "" if self.hours is None else f"{self.hours:.2f}",
-        }
+    costs: Mapping[str, float]
+    cells: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models that were trained alike on one data set, the best first.
-
-    Attributes:
-        title: The data set and what the runs have in common.
-        data: The data set.
-        lines: One a model.
-    """
+    """Models that were trained alike on one data set, the best first; the title says what their runs share."""
 
     title: str
     data: str
@@ -245,55 +198,16 @@ def compare(rows: Sequence[Row], metric: str) -> list[Comparison]:
         key = str(row["data"]), str(row.get("imgsz") or ""), str(row.get("base_weights") or "")
         groups.setdefault(key, {}).setdefault(label(row), []).append(row)
     timings = _timings()
-    return [_compare(*key, models, metric, timings) for key, models in sorted(groups.items())]
-
-
-def _compare(
-    data: str,
-    imgsz: str,
-    weights: str,
-    models: Mapping[str, Sequence[Row]],
-    metric: str,
-    timings: Mapping[str, tuple[float, float | None]],
-) -> Comparison:
-    complete = {name: _complete(name, runs, metric) for name, runs in models.items()}
-    scores = {name: {seed: _number(run, metric) for seed, run in runs.items()} for name, runs in complete.items()}
-    map50 = metric.removesuffix("-95")
-    lines = []
-    for name, every in models.items():
-        model, width = str(every[0]["model"]), every[0].get("width")
-        config = _config(model)
-        info = registry.model_info(model) if config and not width else None
-        runs = list(complete[name].values())
-        params, gflops = _column(runs[:1], "params"), _column(runs[:1], "gflops_640")
-        hours = _column(runs, "hours")
-        latency, slowdown = timings.get(name, (None, None))
-        lines.append(
-            Line(
-                label=name,
-                grafted=bool(config and config.grafts),
-                base=config.base_name if config and config.base_name != name else None,
-                score=Estimate.of(list(scores[name].values())) if runs else None,
-                map50=Estimate.of(values) if map50 != metric and (values := _column(runs, map50)) else None,
-                shut=Estimate.of(values) if (values := _column(runs, f"{metric}_without_grafts")) else None,
-                differences=_differences(name, config, scores),
-                left_out=Counter(sorted(why for run in every if (why := _why_left_out(run, metric)))),
-                params=int(params[0]) if params else info.params if info else None,
-                gflops=gflops[0] if gflops else info.gflops if info else None,
-                latency=latency,
-                slowdown=slowdown,
-                gates=_gates(runs),
-                hours=statistics.mean(hours) if hours else None,
-            )
-        )
-    lines.sort(key=lambda line: (-line.score.mean if line.score else math.inf, line.label))
-    epochs = sorted(
-        {int(_number(run, "epochs")) for runs in complete.values() for run in runs.values() if "epochs" in run}
-    )
-    title = [data, f"{imgsz} px" if imgsz else "", f"from {weights}" if weights else ""]
-    if epochs:
-        title.append(f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs")
-    return Comparison(", ".join(filter(None, title)), data, tuple(lines))
+    found = []
+    for (data, imgsz, weights), models in sorted(groups.items()):
+        complete = {name: _complete(name, runs, metric) for name, runs in models.items()}
+        lines = [_line(name, runs, complete, metric, timings.get(name)) for name, runs in models.items()]
+        lines.sort(key=lambda line: (-line.score.mean if line.score else math.inf, line.label))
+        epochs = {int(_number(run, "epochs")) for runs in complete.values() for run in runs.values() if "epochs" in run}
+        trained = " to ".join(map(str, sorted({min(epochs), max(epochs)}))) + " epochs" if epochs else ""
+        title = [data, imgsz and f"{imgsz} px", weights and f"from {weights}", trained]
+        found.append(Comparison(", ".join(filter(None, title)), data, tuple(lines)))
+    return found
 
 
 def _complete(name: str, runs: Sequence[Row], metric: str) -> dict[str, Row]:
@@ -314,58 +228,57 @@ def _why_left_out(run: Row, metric: str) -> str:
     return status if status != "complete" else "" if run.get(metric) not in (None, "") else "unscored"
 
 
-def _differences(
-    name: str, config: ModelConfig | None, scores: Mapping[str, Mapping[str, float]]
-) -> dict[str, Difference]:
-    if config is None or name == config.base_name:
-        return {}
-    base = config.base_name
-    widened = [label for label in scores if label.startswith(f"{base}, width ")]
-    larger = SCALES[SCALES.index(config.scale) + 1 :][:1]
+def _line(name: str, every: Sequence[Row], complete: _Runs, metric: str, timing: _Timing | None) -> Line:
+    model = str(every[0]["model"])
+    info = registry.model_info(model) if registry.split_tag(model)[0] in registry.names() else None
+    counted = info if info and not every[0].get("width") else None
+    runs = list(complete[name].values())
+    score, shut, hours = _mean(runs, metric), _mean(runs, f"{metric}_without_grafts"), _mean(runs, "hours")
+    map50 = _mean(runs, metric.removesuffix("-95")) if metric.endswith("-95") else None
+    params, gflops = _mean(runs, "params"), _mean(runs, "gflops_640")
+    costs = {
+        "params": params.mean if params else counted and counted.params,
+        "gflops": gflops.mean if gflops else counted and counted.gflops,
+        "ms": timing and timing[0],
+    }
+    known = {cost: value for cost, value in costs.items() if value}
+    ratio = f" ({timing[1]:.2f} x base)" if timing and timing[1] else ""
+    differences = _differences(name, info, complete, metric) if info else {}
+    shown = {
+        role: f"{each}" if each.gain.count in {1, len(runs)} else f"{each} ({each.gain.count} seeds)"
+        for role, each in differences.items()
+    }
+    left_out = Counter(sorted(why for run in every if (why := _why_left_out(run, metric))))
+    cells = dict.fromkeys(COLUMNS, "") | shown
+    cells |= {
+        "model": name,
+        "seeds": ", ".join([str(len(runs)), *(f"{count} {why}" for why, count in left_out.items())]),
+        "score": str(score or ""),
+        "map50": str(map50 or ""),
+        "params": f"{known['params'] / 1e6:.2f}" if "params" in known else "",
+        "gflops": f"{known['gflops']:.1f}" if "gflops" in known else "",
+        "ms": f"{known['ms']:.1f}{ratio}" if "ms" in known else "",
+        "shut": str(shut or ""),
+        "gates": _gates(runs),
+        "hours": f"{hours.mean:.2f}" if hours else "",
+    }
+    return Line(name, bool(info and not info.grafts), score, shut, differences, known, cells)
+
+
+def _differences(name: str, info: ModelInfo, complete: _Runs, metric: str) -> dict[str, Difference]:
+    larger = SCALES[SCALES.index(info.scale) + 1 :][:1]
     controls = {
-        "base": base,
-        "widened": max(widened, default=None),
-        "larger": f"{config.base}{larger[0]}" if larger else None,
+        "base": info.base,
+        "widened": max((other for other in complete if other.startswith(f"{info.base}, width ")), default=name),
+        "larger": f"{info.base.removesuffix(info.scale)}{larger[0]}" if larger else name,
     }
     found = {}
     for role, control in controls.items():
-        if control is None or control == name or control not in scores:
-            continue
-        shared = sorted(scores[name].keys() & scores[control].keys())
-        gains = [scores[name][seed] - scores[control][seed] for seed in shared]
-        if gains:
-            found[role] = Difference(control, Estimate.of(gains), paired_p(gains))
+        own, other = complete[name], complete.get(control, {})
+        gains = [_number(own[seed], metric) - _number(other[seed], metric) for seed in own if seed in other]
+        if gains and name not in (control, info.base):
+            found[role] = Difference(control, Estimate.of(gains))
     return found
-
-
-def write(paths: Sequence[str | Path], page: Path, metric: str | None = None) -> Path:
-    """Write the page.
-
-    Args:
-        paths: As of `read_rows`.
-        page: Replaced when present.
-        metric: Column to compare; the first of `METRICS` that every row has when omitted.
-
-    Raises:
-        DataError: There is nothing to compare.
-        OptionError: No row has the metric.
-    """
-    write_text(page, render(read_rows(paths), metric))
-    return page
-
-
-def render(rows: Sequence[Row], metric: str | None = None) -> str:
-    """The page, the same text for the same rows in whatever order; as of `write`."""
-    ended = [row for row in rows if row.get("status", "complete") == "complete"]
-    if not ended:
-        raise DataError(f"none of {len(rows)} runs is complete.")
-    if metric is None:
-        metric = next((name for name in METRICS if all(row.get(name) for row in ended)), METRICS[0])
-    scored = sum(row.get(metric) not in (None, "") for row in ended)
-    if not scored:
-        columns = sorted({key for row in ended for key in row if "mAP" in key})
-        raise OptionError(f"no run has {metric!r}; there are {', '.join(columns)}.")
-    return _page(compare(rows, metric), metric, len(rows), len(rows) - scored)
 
 
 def t_probability(t: float, freedom: int) -> float:
@@ -383,30 +296,9 @@ def t_probability(t: float, freedom: int) -> float:
     return 2 / math.pi * (angle + total) if odd else total
 
 
-def t_quantile(freedom: int, probability: float = 0.95) -> float:
-    """The t with P(|T| <= t) = probability."""
-    low, high = 0.0, 1.0
-    while t_probability(high, freedom) < probability:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_probability(middle, freedom) < probability else (low, middle)
-    return high
-
-
-def paired_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the paired t test; `None` for fewer than two pairs or when all differ by the same."""
-    if len(differences) < 2 or (spread := statistics.stdev(differences)) == 0:
-        return None
-    t = statistics.mean(differences) / spread * math.sqrt(len(differences))
-    return 1 - t_probability(t, len(differences) - 1)
-
-
-def _config(model: str) -> ModelConfig | None:
-    try:
-        return registry.get_config(registry.split_tag(model)[0])
-    except UnknownModelError:
-        return None
+def t_quantile(freedom: int) -> float:
+    """The t with P(|T| <= t) = 0.95, to seven decimals; it is at most 12.71, that of one degree of freedom."""
+    return bisect_left(range(13 * 10**7), 0.95, key=lambda steps: t_probability(steps / 1e7, freedom)) / 1e7
 
 
 def _number(row: Row, column: str) -> float:
@@ -419,21 +311,22 @@ def _number(row: Row, column: str) -> float:
     return value
 
 
-def _column(rows: Sequence[Row], column: str) -> list[float]:
-    """The numbers of a column, none if any row lacks it."""
-    return [_number(row, column) for row in rows] if all(row.get(column) not in (None, "") for row in rows) else []
+def _mean(rows: Sequence[Row], column: str) -> Estimate | None:
+    """Of a column that every row has."""
+    whole = rows and all(row.get(column) not in (None, "") for row in rows)
+    return Estimate.of([_number(row, column) for row in rows]) if whole else None
 
 
-def _gates(rows: Sequence[Row]) -> dict[str, float]:
+def _gates(rows: Sequence[Row]) -> str:
     """Mean over the runs of the norms of gamma, by layer, from `gamma_norms`."""
     norms: dict[str, list[float]] = {}
     for row in rows:
         for layer, norm in json.loads(row.get("gamma_norms") or "{}").items():
             norms.setdefault(layer, []).append(norm)
-    return {layer: statistics.mean(values) for layer, values in norms.items()}
+    return ", ".join(f"{layer}: {statistics.mean(values):.2f}" for layer, values in norms.items())
 
 
-def _timings() -> dict[str, tuple[float, float | None]]:
+def _timings() -> dict[str, _Timing]:
     """Label to milliseconds of one 640 x 640 image, and to the ratio to the base; of a base the median of its runs."""
     file = assets.root() / "results" / "benchmark_models.csv"
     if not file.is_file():
@@ -443,7 +336,7 @@ def _timings() -> dict[str, tuple[float, float | None]]:
     bases: dict[str, list[float]] = {}
     for row in rows:
         bases.setdefault(row["base"], []).append(float(row["base_ms"]))
-    plain: dict[str, tuple[float, float | None]] = {name: (statistics.median(ms), None) for name, ms in bases.items()}
+    plain: dict[str, _Timing] = {name: (statistics.median(ms), None) for name, ms in bases.items()}
     return plain | {label(row): (float(row["ms"]), float(row["ratio"])) for row in rows}
 
 
@@ -453,7 +346,6 @@ COLUMNS = {
     "score": "",
     "map50": "mAP50",
     "base": "against the plain base",
-    "p": "p",
     "widened": "against the widened base",
     "larger": "against the next scale",
     "params": "parameters, M",
@@ -464,14 +356,14 @@ COLUMNS = {
     "hours": "hours a run",
 }
 _HOW_TO_READ = """Mean and 95 % interval over seeds (Student's t); one seed has no interval. Differences are paired by
-seed; better or worse is said where the interval does not hold zero, not corrected for the number of models. p is of the
-two-sided paired t test against the plain base. Milliseconds are those of the fused model at 640 x 640 pixels, batch 1,
-and in brackets the ratio to its base, timed in turns with it. With the gates shut: the trained models, every gamma set
-to zero."""
+seed; better or worse is said where the interval does not hold zero, not corrected for the number of models.
+Milliseconds are those of the fused model at 640 x 640 pixels, batch 1, and in brackets the ratio to its base, timed in
+turns with it. With the gates shut: the trained models, every gamma set to zero."""
 _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 80rem; margin: 2rem auto; padding: 0 1rem; }
 section { overflow-x: auto; }
+svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: 13px; }
 th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #8888; font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; white-space: nowrap; }
@@ -479,42 +371,62 @@ th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 """
 
 
-def _page(comparisons: Sequence[Comparison], metric: str, total: int, left_out: int) -> str:
-    missing = f" {left_out} of them did not end or lack the metric; they are in no mean." if left_out else ""
+def write(paths: Sequence[str | Path], page: Path, metric: str | None = None) -> Path:
+    """Write the page of the rows that `read_rows` finds; as `render`."""
+    write_text(page, render(read_rows(paths), metric))
+    return page
+
+
+def render(rows: Sequence[Row], metric: str | None = None) -> str:
+    """The page, the same text for the same rows in whatever order.
+
+    Args:
+        rows: As of `compare`.
+        metric: Column to compare; the first of `METRICS` that every complete run has when omitted.
+
+    Raises:
+        DataError: There is nothing to compare.
+        OptionError: No complete run has the metric.
+    """
+    ended = [row for row in rows if row.get("status", "complete") == "complete"]
+    if not ended:
+        raise DataError(f"none of {len(rows)} runs is complete.")
+    metric = metric or next((name for name in METRICS if all(row.get(name) for row in ended)), METRICS[0])
+    scored = sum(not _why_left_out(row, metric) for row in ended)
+    if not scored:
+        columns = sorted({key for row in ended for key in row if "mAP" in key})
+        raise OptionError(f"no run has {metric!r}; there are {', '.join(columns)}.")
+    comparisons = compare(rows, metric)
+    out = len(rows) - scored
+    missing = f" {out} of them did not end or lack the metric; they are in no mean." if out else ""
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Models compared</title>'
         f"<style>{_STYLE}</style></head><body><h1>Models compared</h1>\n"
-        f'<p class="note">{html.escape(metric)} of {total} runs.{missing} {_HOW_TO_READ}</p>\n'
-        f"{''.join(_section(comparison, metric) for comparison in comparisons)}</body></html>\n"
+        f'<p class="note">{html.escape(metric)} of {len(rows)} runs.{missing} {_HOW_TO_READ}</p>\n'
+        f"{''.join(_section(comparison, metric) for comparison in comparisons)}"
+        f"{plot(comparisons, COSTS, metric)}</body></html>\n"
     )
 
 
 def _section(comparison: Comparison, metric: str) -> str:
-    rows = [line.cells() for line in comparison.lines]
-    shown = [column for column in COLUMNS if any(row[column] for row in rows)]
-    header = "".join(f"<th>{html.escape(COLUMNS[column] or metric)}</th>" for column in shown)
-    body = "".join(f"<tr>{''.join(f'<td>{_unbroken(row[key])}</td>' for key in shown)}</tr>\n" for row in rows)
-    plots = [plot([comparison], cost, metric) for cost in COSTS]
-    return (
-        f"<section><h2>{html.escape(comparison.title)}</h2>\n<table><thead><tr>{header}</tr></thead>\n"
-        f"<tbody>{body}</tbody></table>\n{''.join(plots)}</section>\n"
-    )
+    shown = [column for column in COLUMNS if any(line.cells[column] for line in comparison.lines)]
+    table = "".join(f"<th>{html.escape(COLUMNS[column] or metric)}</th>" for column in shown)
+    for line in comparison.lines:
+        table += "</tr>\n<tr>" + "".join(f"<td>{html.escape(line.cells[column])}</td>" for column in shown)
+    # No interval is torn from its mean.
+    table = table.replace(" \N{PLUS-MINUS SIGN} ", "&nbsp;&plusmn;&nbsp;")
+    return f"<section><h2>{html.escape(comparison.title)}</h2>\n<table><tr>{table}</tr></table></section>\n"
 
 
-def _unbroken(text: str) -> str:
-    """HTML of a text in which no interval is torn from its mean."""
-    return html.escape(text).replace(" \N{PLUS-MINUS SIGN} ", "&nbsp;&plusmn;&nbsp;")
-
-
-def plot(comparisons: Sequence[Comparison], cost: str, metric: str) -> str:
-    """Scores against a cost of `COSTS` as SVG, one panel a comparison; empty when no cost is known."""
-    panels = {}
-    for comparison in comparisons:
+def plot(comparisons: Sequence[Comparison], costs: Iterable[str], metric: str) -> str:
+    """Scores against each of some `COSTS` as SVG, a panel for every comparison and cost; empty when none is known."""
+    panels = []
+    for comparison, cost in itertools.product(comparisons, costs):
         points = [
-            scatter.Point(line.label, value, line.score.mean, line.score.half, line.base, line.grafted)
+            scatter.Point(line.label, line.costs[cost], line.score.mean, line.score.half, line.plain)
             for line in comparison.lines
-            if line.score and (value := line.gflops if cost == "gflops" else line.latency)
+            if line.score and cost in line.costs
         ]
         if points:
-            panels[comparison.title] = points
-    return scatter.draw(panels, COSTS[cost], metric.replace("_", " ")) if panels else ""
+            panels.append(scatter.Panel(comparison.title, COSTS[cost], points))
+    return scatter.draw(panels, metric.replace("_", " ")) if panels else ""

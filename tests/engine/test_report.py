@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import csv
-import math
 import random
 import re
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 import zoo
+from tests.engine.test_scatter import shown
 from zoo import assets, report
 from zoo.errors import DataError, OptionError
-
-pytestmark = pytest.mark.fast
 
 
 def table(path, rows):
@@ -35,20 +31,12 @@ def rows(model, scores, **more):
     return [{"model": model, "seed": seed, "val_mAP50-95": score, **more} for seed, score in enumerate(scores)]
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("freedom", "t"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)]
 )
 def test_student_t_as_tabulated(freedom, t):
     assert report.t_quantile(freedom) == pytest.approx(t, abs=1e-4)
-
-
-@given(st.integers(1, 40), st.floats(0.01, 20))
-def test_student_t_as_the_integral_of_its_density(freedom, t):
-    scale = math.gamma((freedom + 1) / 2) / math.sqrt(freedom * math.pi) / math.gamma(freedom / 2)
-    steps = 4000
-    heights = [(1 + (t * i / steps) ** 2 / freedom) ** (-(freedom + 1) / 2) for i in range(steps + 1)]
-    simpson = heights[0] + heights[-1] + 4 * sum(heights[1:-1:2]) + 2 * sum(heights[2:-1:2])
-    assert report.t_probability(t, freedom) == pytest.approx(2 * scale * simpson * t / steps / 3, abs=1e-6)
 
 
 def compared(found, metric="val_mAP50-95"):
@@ -57,6 +45,7 @@ def compared(found, metric="val_mAP50-95"):
     return {line.label: line for line in comparison.lines}
 
 
+@pytest.mark.fast
 def test_difference_is_paired_by_seed():
     """Seeds shift both models far more than the graft does: only pairs can see it. A seed without a pair is unused."""
     lines = compared(rows("yolov8n", [0.2, 0.5, 0.8]) + rows("yolov8n_dattn", [0.211, 0.509, 0.81, 0.1]))
@@ -64,19 +53,19 @@ def test_difference_is_paired_by_seed():
     gain = line.differences["base"].gain
     assert gain.mean == pytest.approx(0.01) and gain.count == 3
     assert gain.half == pytest.approx(4.30265 * 0.001 / 3**0.5, rel=1e-3)
-    assert line.differences["base"].p == pytest.approx(0.00331, abs=1e-4)  # t = 17.32 with 2 degrees of freedom
     assert line.score.count == 4 and line.score.half > 0.2
-    assert line.cells()["base"] == "+0.010 ± 0.002, better (3 seeds)"
+    assert line.cells["base"] == "+0.010 ± 0.002, better (3 seeds)"
     assert lines["yolov8n"].differences == {}
 
 
 scores_by_seed = st.dictionaries(st.integers(0, 5), st.floats(0.1, 0.9), min_size=1, max_size=5)
 
 
-@settings(max_examples=50)
 @given(plain=scores_by_seed, grafted=scores_by_seed, cut=st.integers(0, 2), order=st.randoms(use_true_random=False))
 def test_every_number_as_scipy_computes_it(plain, grafted, cut, order):
     """Any number of seeds, shared or not, in any order, cut runs among them."""
+    from scipy import stats
+
     found = [
         {"model": model, "seed": seed, "val_mAP50-95": score, "status": "complete"}
         for model, scores in (("yolov8n", plain), ("yolov8n_hat", grafted))
@@ -85,7 +74,7 @@ def test_every_number_as_scipy_computes_it(plain, grafted, cut, order):
     found += [{"model": "yolov8n_hat", "seed": 10 + k, "val_mAP50-95": 0.999, "status": "cut"} for k in range(cut)]
     order.shuffle(found)
     line = compared(found)["yolov8n_hat"]
-    assert line.left_out == ({"cut": cut} if cut else {})
+    assert line.cells["seeds"] == f"{len(grafted)}{f', {cut} cut' if cut else ''}"
 
     def check(estimate, values):
         assert estimate.count == len(values)
@@ -106,16 +95,16 @@ def test_every_number_as_scipy_computes_it(plain, grafted, cut, order):
     difference = line.differences["base"]
     check(difference.gain, gains)
     if len(shared) < 2:
-        assert (difference.verdict, difference.p) == ("one seed", None)
+        assert difference.verdict == "one seed"
     elif numpy.std(gains) > 1e-6:
         p = stats.ttest_rel([grafted[seed] for seed in shared], [plain[seed] for seed in shared]).pvalue
-        assert difference.p == pytest.approx(p, abs=1e-6)
         if abs(p - 0.05) > 1e-6:
             assert difference.verdict == (
                 "no difference shown" if p > 0.05 else "better" if numpy.mean(gains) > 0 else "worse"
             )
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("grafted", "words"),
     [
@@ -128,19 +117,22 @@ def test_every_number_as_scipy_computes_it(plain, grafted, cut, order):
 )
 def test_the_word_follows_the_interval(grafted, words):
     line = compared(rows("yolov8n", [0.5] * 3) + rows("yolov8n_a2", grafted))["yolov8n_a2"]
-    assert line.cells()["base"] == words
+    assert line.cells["base"] == words
 
 
+@pytest.mark.fast
 def test_one_seed_has_no_interval():
     line = compared(rows("yolov8n", [0.5]))["yolov8n"]
-    assert line.score == report.Estimate(0.5, None, 1) and line.cells()["score"] == "0.500, one seed"
+    assert line.score == report.Estimate(0.5, None, 1) and line.cells["score"] == "0.500, one seed"
 
 
+@pytest.mark.fast
 def test_no_control_no_difference():
     lines = compared(rows("yolov8n_hat", [0.5, 0.6]) + rows("yolo11n", [0.1, 0.2]) + rows("mine", [0.3, 0.4]))
-    assert all(line.differences == {} and line.cells()["base"] == "" for line in lines.values())
+    assert all(line.differences == {} and line.cells["base"] == "" for line in lines.values())
 
 
+@pytest.mark.fast
 def test_size_controls():
     found = rows("yolov8n", [0.1, 0.2]) + rows("yolov8s", [0.5, 0.6]) + rows("yolo11n", [0.3, 0.3], width="")
     found += rows("yolov8n", [0.3, 0.4], width="0.28") + rows("yolov8n", [0.31, 0.42], width="0.29")
@@ -158,6 +150,7 @@ def test_size_controls():
     assert lines["yolov8n_hat"].differences["widened"].gain.mean == pytest.approx(-0.065)
 
 
+@pytest.mark.fast
 def test_costs_and_gates_of_the_rows():
     norms = ['{"9": 0.2}', '{"9": 0.4}']
     found = [
@@ -167,13 +160,14 @@ def test_costs_and_gates_of_the_rows():
     found.append({**found[0], "seed": 7, "status": "cut", "hours": "99", "gamma_norms": '{"9": 99}'})
     found += rows("yolov8n_dattn", [0.7], width="0.29") + rows("yolov8n_hat", [0.7])
     lines = compared(found)
-    cells = lines["yolov8n_dattn"].cells()
+    cells = lines["yolov8n_dattn"].cells
     assert (cells["seeds"], cells["gates"], cells["hours"]) == ("2, 1 cut", "9: 0.30", "1.00")
     assert (cells["params"], cells["gflops"], cells["map50"]) == ("3.28", "8.5", "0.800 ± 0.000")
-    assert lines["yolov8n_hat"].params == zoo.model_info("yolov8n_hat").params
-    assert lines["yolov8n_dattn, width 0.29"].params is None, "the registry knows stock widths alone"
+    assert lines["yolov8n_hat"].costs["params"] == zoo.model_info("yolov8n_hat").params
+    assert lines["yolov8n_dattn, width 0.29"].cells["params"] == "", "the registry knows stock widths alone"
 
 
+@pytest.mark.fast
 def test_latency_is_that_of_the_benchmark(tmp_path, monkeypatch):
     head = "model,width,base,batch,imgsz,ms,base_ms,ratio\n"
     timed = ["yolov8n_a2,,yolov8n,1,640,12,10,1.2", "yolov8n_a2,,yolov8n,8,640,96,80,1.2"]
@@ -184,10 +178,10 @@ def test_latency_is_that_of_the_benchmark(tmp_path, monkeypatch):
         (tmp_path / name).symlink_to(assets.root() / name)
     found = rows("yolov8n", [0.5]) + rows("yolov8n", [0.5], width="0.29") + rows("yolov8n_hat", [0.5]) + rows("x", [1])
     monkeypatch.setattr(assets, "root", lambda: tmp_path)
-    assert {line.latency for line in compared(found).values()} == {None}
+    assert not any("ms" in line.costs for line in compared(found).values())
     (tmp_path / "results" / "benchmark_models.csv").write_text(head + "\n".join(timed))
     lines = compared(found)
-    assert {name: line.cells()["ms"] for name, line in lines.items()} == {
+    assert {name: line.cells["ms"] for name, line in lines.items()} == {
         "yolov8n": "10.5",
         "yolov8n, width 0.29": "15.0 (1.50 x base)",
         "yolov8n_hat": "40.0 (1.33 x base)",
@@ -195,14 +189,16 @@ def test_latency_is_that_of_the_benchmark(tmp_path, monkeypatch):
     }
 
 
+@pytest.mark.fast
 def test_a_model_whose_runs_were_all_cut_is_there():
     found = rows("yolov8n", [0.5, 0.6]) + rows("yolov8n_hat", [0.9, 0.9], status="cut") + rows("yolov8n_a2", [""])
     lines = compared(found)
     assert list(lines) == ["yolov8n", "yolov8n_a2", "yolov8n_hat"]
-    assert lines["yolov8n_hat"].cells()["seeds"] == "0, 2 cut" and lines["yolov8n_hat"].score is None
-    assert lines["yolov8n_a2"].cells()["seeds"] == "0, 1 unscored"
+    assert lines["yolov8n_hat"].cells["seeds"] == "0, 2 cut" and lines["yolov8n_hat"].score is None
+    assert lines["yolov8n_a2"].cells["seeds"] == "0, 1 unscored"
 
 
+@pytest.mark.fast
 def test_other_settings_are_not_compared():
     both = rows("yolov8n", [0.2, 0.3], imgsz=320, epochs=5) + rows("yolov8n_dattn", [0.4, 0.5], imgsz=640)
     both += rows("yolov8n_dattn", [0.9, 0.9], imgsz=320, base_weights="yolov8n.pt", epochs=7)
@@ -214,6 +210,7 @@ def test_other_settings_are_not_compared():
     assert all(line.differences == {} for comparison in found[1:] for line in comparison.lines)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -256,18 +253,17 @@ def test_page_is_whole_and_alone(tmp_path):
     file = table(tmp_path / "shapes.csv", found)
     text = report.write([file, tmp_path / "speed.csv"], tmp_path / "out" / "report.html").read_text()
     seen = Page(text)
-    assert not seen.addresses and "@import" not in text and "url(" not in text, "nothing is fetched"
+    assert not seen.addresses and "@import" not in text and "url(h" not in text, "nothing is fetched"
     assert "13 runs. 1 of them" in text and "<h2>shapes</h2>" in text and "speed" not in text
     assert "my <own> & model" in seen.cells and "0, 1 failed" in seen.cells
-    drawings = re.findall(r"<svg.*?</svg>", text, re.S)
-    assert len(drawings) == 2, "against GFLOPs and against latency"
-    for drawing in drawings:
-        names = [item.text for item in ElementTree.fromstring(drawing).iter()]
-        assert {"yolov8n", "yolov8n_dattn", "yolov8n_a2"} <= set(names) and "my <own> & model" not in names
+    (drawing,) = re.findall(r"<svg.*?</svg>", text, re.S)
+    assert [panel["cost"] for panel in shown(drawing)] == ["GFLOPs at 640 px", "ms an image"]
+    assert sorted(point["label"] for point in shown(drawing)[0]["points"]) == ["yolov8n", "yolov8n_a2", "yolov8n_dattn"]
     random.shuffle(found)
     assert report.render(report.read_rows([table(file, found)])) == text, "the order of the rows does not matter"
 
 
+@pytest.mark.fast
 def test_runs_of_ultralytics_are_read(tmp_path):
     run = tmp_path / "runs" / "one"
     run.mkdir(parents=True)
@@ -291,13 +287,14 @@ def test_runs_of_ultralytics_are_read(tmp_path):
         report.read_rows([tmp_path / "runs"])
 
 
+@pytest.mark.fast
 def test_nothing_to_report(tmp_path):
     with pytest.raises(DataError, match="no file or folder"):
         report.write([tmp_path / "absent.csv"], tmp_path / "page.html")
     with pytest.raises(DataError, match="neither rows"):
         report.write([tmp_path], tmp_path / "page.html")
     (tmp_path / "speed.csv").write_text("model,ms\nyolov8n,3\n")
-    with pytest.raises(DataError, match=r"no row with the columns model and seed is in .*speed.csv"):
+    with pytest.raises(DataError, match=r"neither rows .* are in .*speed.csv"):
         report.write([tmp_path / "speed.csv"], tmp_path / "page.html")
     failed = table(tmp_path / "failed.csv", [{"model": "yolov8n", "seed": 0, "status": "failed"}])
     with pytest.raises(DataError, match="none of 1 runs is complete"):
