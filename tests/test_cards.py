@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -57,40 +59,78 @@ def test_the_metadata_says_what_the_manifest_says(put):
         assert fact in text
 
 
-def record(shelf, rows):
-    fields = ["model", "seed", "status", "imgsz", "base_weights", "val_mAP50-95", "width"]
-    with (shelf / "results" / "one.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerows([fields, *rows])
+METRIC = "val_mAP50-95"
+
+
+def record(shelf, model, scores, **more):
+    """Add complete runs of a recipe, seeds from 0 on, to the rows of the tag `one`."""
+    file = shelf / "results" / "one.csv"
+    fields = ["model", "width", "seed", "status", "imgsz", "base_weights", METRIC, f"{METRIC}_without_grafts"]
+    new = not file.exists()
+    with file.open("a", newline="") as table:
+        writer = csv.DictWriter(table, fields)
+        if new:
+            writer.writeheader()
+        for seed, score in enumerate(scores):
+            own = {key: value[seed] if isinstance(value, list) else value for key, value in more.items()}
+            writer.writerow({"model": model, "seed": seed, "status": "complete", "imgsz": 320, METRIC: score} | own)
+
+
+OWN = [0.51, 0.52, 0.53]
 
 
 @pytest.mark.parametrize(
-    ("gains", "words"),
+    ("base", "difference", "words"),
     [
-        ((), "not known"),
-        ((0.1, 0.2), "too few seeds"),
-        ((0.1, 0.1, 0.2), "The attention helped here."),
-        ((0.1, -0.1, 0.2), "**The attention did not help measurably here.**"),
-        ((-0.1, -0.1, -0.2), "**The attention did not help measurably here.**"),
+        ([], None, "whether the attention helps is not known"),
+        ([0.49], "+0.020, one seed", "One seed cannot say"),
+        ([0.5, 0.509, 0.521], "+0.010 ± 0.002, better (3 seeds)", "the attention helped here"),
+        ([0.52, 0.531, 0.539], "-0.010 ± 0.002, worse (3 seeds)", "the attention did harm here"),
+        (
+            [0.509, 0.51, 0.5],
+            "+0.014 ± 0.037, no difference shown (3 seeds)",
+            "made no difference that these seeds show",
+        ),
     ],
 )
-def test_the_card_says_plainly_whether_attention_helped(shelf, put, gains, words):
+def test_the_card_says_plainly_whether_attention_helped(shelf, put, base, difference, words):
+    """The last one scores higher under 3 seeds of 3, but the interval of the difference holds zero."""
     put("yolov8n_dattn.one", randomized("yolov8n_dattn", num_classes=2))
-    rows = [("yolov8n_dattn", seed, "complete", 320, "", 0.5) for seed in [*range(max(len(gains), 1)), 7, 8, 9]]
-    rows += [("yolov8n", seed, "complete", 320, "", 0.5 - gain) for seed, gain in enumerate(gains)]
-    rows += [
-        ("yolov8n", 9, "cut", 320, "", 0.9),
-        ("yolov8n", 8, "complete", 640, "", 0.9),
-        ("yolov8n", 7, "complete", 320, "yolov8n.pt", 0.9),
-        ("yolov8s", 0, "complete", 320, "", 0.9),
-        *(("yolov8n", seed, "complete", 320, "", 0.9, "0.29") for seed in range(4)),
-    ]
-    record(shelf, rows)
-    assert words in cards.render("yolov8n_dattn.one")
+    record(shelf, "yolov8n_dattn", OWN)
+    record(shelf, "yolov8n", base)
+    record(shelf, "yolov8s", [0.9] * 3)
+    record(shelf, "yolov8n", [0.9] * 3, imgsz=640)
+    record(shelf, "yolov8n", [0.9] * 3, base_weights="yolov8n.pt")
+    record(shelf, "yolov8n", [0.9] * 3, status="cut")
+    card = cards.render("yolov8n_dattn.one")
+    assert "- yolov8n_dattn: 0.520 ± 0.025 (3 seeds)\n" in card and words in card
+    assert "widened" not in card and "shut" not in card
+    said = [line for line in card.splitlines() if line.startswith("- against")]
+    assert said == ([f"- against the plain base (yolov8n), paired by seed: {difference}"] if difference else [])
+
+
+def test_the_card_tells_of_the_widened_base_and_of_shut_gates(shelf, put):
+    put("yolov8n_dattn.one", randomized("yolov8n_dattn", num_classes=2))
+    record(shelf, "yolov8n_dattn", OWN, **{f"{METRIC}_without_grafts": [0.3, 0.32, 0.34]})
+    record(shelf, "yolov8n", [0.5, 0.54, 0.52], width="0.27")
+    card = cards.render("yolov8n_dattn.one")
+    line = "(yolov8n, width 0.27), paired by seed: 0.000 ± 0.043, no difference shown (3 seeds)"
+    assert f"- against the widened base {line}\n" in card
+    assert "- trained, then with every gate shut: 0.320 ± 0.050 (3 seeds)\n" in card
+
+
+def test_the_card_of_a_control_compares_nothing(shelf, put):
+    put("yolov8n.one", randomized("yolov8n", num_classes=2))
+    record(shelf, "yolov8n", [0.4])
+    record(shelf, "yolov8n_dattn", OWN)
+    card = cards.render("yolov8n.one")
+    assert "- yolov8n: 0.400, one seed\n" in card and "attention helps" not in card and "against" not in card
 
 
 def test_without_recorded_runs_the_card_claims_one_seed(shelf, put):
     put("yolov8n_dattn.one", randomized("yolov8n_dattn", num_classes=2))
+    assert "of one seed" in cards.render("yolov8n_dattn.one")
+    record(shelf, "yolov8n_dattn", [])
     assert "of one seed" in cards.render("yolov8n_dattn.one")
 
 
@@ -113,3 +153,8 @@ def test_cards_of_nothing_are_refused(shelf, put):
 def test_the_card_of_a_users_own_model_claims_no_metrics():
     card = cards.render_model(registry.get_config("yolo11n_halo"), "hf-hub:me/mine")
     assert "hf-hub:me/mine" in card and "mAP" not in card and "model-index" not in card
+
+
+def test_cards_need_no_torch():
+    code = "import sys; from zoo import cards; cards.render('yolov8n_dattn.digits'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

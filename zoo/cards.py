@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo import assets, manifest, registry
+from zoo import assets, manifest, registry, report
 from zoo.config import STEM, GraftConfig, ModelConfig
+from zoo.errors import DataError
 from zoo.files import write_text
 from zoo.manifest import Entry
 from zoo.registry import ModelInfo
@@ -262,47 +262,44 @@ def _results(config: ModelConfig, tag: str, entry: Entry) -> str:
 
 
 def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
-    """What the recorded runs of this model and of its base say about the attention."""
-    metric = "val_mAP50-95"
-    own, base = (_runs(name, tag, imgsz, metric) for name in (config.name, config.base_name))
-    if not own:
+    """What the recorded runs of this model and of its controls say about the attention."""
+    try:
+        runs = report.read_rows([assets.root() / "results" / f"{tag}.csv"])
+    except DataError:
+        runs = []
+    alike = [run for run in runs if run.get("imgsz") == str(imgsz) and not run.get("base_weights")]
+    lines = {line.label: line for found in report.compare(alike, "val_mAP50-95") for line in found.lines}
+    own = lines.get(config.name)
+    if own is None or own.score is None:
         return f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."
-    said = f"Over {_spread(list(own.values()))} (validation mAP50-95, `results/{tag}.csv`)."
+    said = [
+        f"Over the seeds of `results/{tag}.csv`, validation mAP50-95 with 95 % intervals (`results/PROTOCOL.md`):\n",
+        f"- {config.name}: {own.score}{_over(own.score)}",
+    ]
+    for role, control in (("base", "plain base"), ("widened", "widened base")):
+        if role in own.differences:
+            found = own.differences[role]
+            said.append(f"- against the {control} ({found.control}), paired by seed: {found}{_over(found.gain)}")
+    if own.shut:
+        said.append(f"- trained, then with every gate shut: {own.shut}{_over(own.shut)}")
     if not config.grafts:
-        return said
-    shared = sorted(own.keys() & base.keys())
-    if not shared:
-        return f"{said} The plain base has not been trained with this recipe: whether the attention helps is not known."
-    gains = [own[seed] - base[seed] for seed in shared]
-    higher = sum(gain > 0 for gain in gains)
-    said += f" The plain base with the same recipe: {_spread([base[seed] for seed in shared])}; mean difference "
-    said += f"{statistics.mean(gains):+.3f}, higher in {higher} of {len(shared)} shared seeds."
-    if len(shared) >= 3 and higher == len(shared):
-        return f"{said} The attention helped here."
-    if len(shared) < 3:
-        return f"{said} That is too few seeds to say whether the attention helps."
-    return f"{said} **The attention did not help measurably here.**"
+        return "\n".join(said)
+    verdict = own.differences["base"].verdict if "base" in own.differences else "unknown"
+    return "\n".join([*said, "", _VERDICTS[verdict]])
 
 
-def _runs(name: str, tag: str, imgsz: int, metric: str) -> dict[str, float]:
-    """Seed to metric, for the complete runs that `results/<tag>.csv` records."""
-    file = assets.root() / "results" / f"{tag}.csv"
-    if not file.is_file():
-        return {}
-    with file.open(newline="") as lines:
-        return {
-            row["seed"]: float(row[metric])
-            for row in csv.DictReader(lines)
-            if (row["model"], row["status"], row["imgsz"], row["base_weights"]) == (name, "complete", str(imgsz), "")
-            and row[metric]
-            and not row.get("width")
-        }
+# By the verdict of `zoo.report.Difference` against the plain base.
+_VERDICTS = {
+    "better": "Against the plain base, the attention helped here.",
+    "worse": "Against the plain base, the attention did harm here.",
+    "no difference shown": "Against the plain base, the attention made no difference that these seeds show.",
+    "one seed": "One seed cannot say whether the attention helps.",
+    "unknown": "The plain base was not trained under the same seeds: whether the attention helps is not known.",
+}
 
 
-def _spread(values: list[float]) -> str:
-    if len(values) == 1:
-        return f"1 seed: {values[0]:.3f}"
-    return f"{len(values)} seeds: {statistics.mean(values):.3f} with standard deviation {statistics.stdev(values):.3f}"
+def _over(estimate: report.Estimate) -> str:
+    return f" ({estimate.count} seeds)" if estimate.count > 1 else ""
 
 
 def _limits(entry: Entry) -> str:
