@@ -16,7 +16,8 @@ again goes on: ended jobs are not repeated, unfinished ones resume from their la
 what `zoo report` reads. A job that fails is a row with its error, and the rest run on.
 
 Ray starts on this machine, or joins the cluster that `RAY_ADDRESS` names; there, every node needs this package, and
-the data and the folder under the same path.
+the data and the folder under the same path. Clusters ask for a token unless they were started otherwise: set
+`RAY_AUTH_MODE=token`, and `RAY_AUTH_TOKEN` unless the token is in `~/.ray/auth_token`.
 """
 
 from __future__ import annotations
@@ -239,8 +240,10 @@ def run(plan: Plan) -> Path:
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
         except Exception as error:  # Ray raises plain exceptions
-            where = os.environ.get("RAY_ADDRESS", "on this machine")
-            raise SweepError(f"Ray did not start, or was not reached, {where}: {error}") from error
+            address = os.environ.get("RAY_ADDRESS")
+            what = f"was not reached at {address}" if address else "did not start on this machine"
+            hint = " If the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN." if address else ""
+            raise SweepError(f"Ray {what}: {str(error).rstrip('.')}.{hint}") from error
         try:
             cpus = plan.cpus or (1 if plan.gpus else max(int(node["Resources"].get("CPU", 1)) for node in ray.nodes()))
             # One process a job, so that nothing of Ultralytics' global state goes from one to the next.

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
+import secrets
+import socket
+import subprocess
 import sys
 
 import pytest
@@ -10,6 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import zoo
 from zoo import cli, report
 from zoo.errors import OptionError, SweepError, ZooError
 from zoo.sweep import Plan, run
@@ -53,6 +59,60 @@ def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_pat
     assert again == {path: written[path] for path in again} and len(again) == 2
     page = report.write([tmp_path / "sweep"], tmp_path / "report.html").read_text()
     assert "yolov8n_dattn" in page and "2 runs" in page
+
+
+@pytest.mark.slow
+def test_a_recipe_is_reproduced(plan, tmp_path):
+    pytest.importorskip("ray")
+    arguments = ["--smoke", "--imgsz", "64", "--cache", str(tmp_path / "cache")]
+    table = run(Plan.read(plan(data=None, recipes={"digits": arguments}, models=["yolov8n_dattn"], seeds=[3])))
+    with table.open(newline="") as file:
+        [row] = csv.DictReader(file)
+    assert (row["data"], row["model"], row["seed"], row["epochs"], row["imgsz"]) == (
+        "digits",
+        "yolov8n_dattn",
+        "3",
+        "1",
+        "64",
+    )
+    assert 0 <= float(row["val_mAP50-95"]) <= 1 and set(json.loads(row["gamma_norms"])) == {"9"}
+    [saved] = (tmp_path / "sweep" / "digits").glob("*/runs/digits/*/weights/zoo")
+    assert zoo.create(f"local-dir:{saved}").config.name == "yolov8n_dattn"
+    assert (saved.parents[1] / "args.yaml").read_text().count("seed: 3\n") == 1
+
+
+@pytest.fixture
+def cluster():
+    """Starts a Ray cluster that asks for a token and says it has 64 processors; gives what a sweep needs to join it."""
+    pytest.importorskip("ray")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=64"]
+    command += [f"--port={address.partition(':')[2]}", "--include-dashboard=false", "--disable-usage-stats"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | token) as head:
+        assert head.stdout is not None
+        assert any("Ray runtime started" in line for line in head.stdout), "Ray did not start"
+        yield token | {"RAY_ADDRESS": address}
+        assert head.poll() is None, "a sweep leaves the cluster running"
+        head.terminate()
+        head.communicate(timeout=60)
+
+
+@pytest.mark.slow
+def test_a_sweep_joins_the_cluster_that_is_there(plan, cluster, tmp_path):
+    command = [sys.executable, "-c", "import sys; from zoo.cli import main; sys.exit(main())", "sweep"]
+    command.append(str(plan(cpus=64)))  # more than Ray counts on this machine, so that only the cluster can run it
+    done = subprocess.run(command, env=os.environ | cluster, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["complete"]
+    without = {key: value for key, value in cluster.items() if key == "RAY_ADDRESS"} | {"RAY_AUTH_MODE": "disabled"}
+    command[-1] = str(plan(cpus=64, seeds=[1]))
+    done = subprocess.run(command, env=os.environ | without, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1
+    assert "was not reached" in done.stderr and "RAY_AUTH_TOKEN" in done.stderr
 
 
 def test_jobs_of_a_plan(plan, tmp_path):
