@@ -157,7 +157,8 @@ class DeformableAttention(nn.Module):
         else:
             out = F.scaled_dot_product_attention(queries, keys, values)
         # Not a view: exporters disagree with the kernels about the layout of `out`.
-        out = torch.cat(out.unbind(1), 2).reshape(-1, height, width, self.dim).permute(0, 3, 1, 2)
+        out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        out = out.reshape(-1, height, width, self.dim).permute(0, 3, 1, 2)
         if isinstance(self.rpe, nn.Conv2d):
             out = out + self.rpe(q)
         return self.proj_out(out).to(x.dtype)

@@ -152,12 +152,14 @@ class ChannelAttentionBlock(nn.Module):
 
 def _cut(x: Tensor, pixels: Tensor, area: int) -> Tensor:
     """Gather `(B, H, W, C)` into windows `(B, windows, area, C)`."""
-    return x.flatten(1, 2).index_select(1, pixels).unflatten(1, (-1, area))
+    batch, _, _, channels = x.shape
+    return x.flatten(1, 2).index_select(1, pixels).view(batch, -1, area, channels)
 
 
 def _split(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     """Part `(B, windows, area, parts * C)` into `parts` tensors `(B, windows, heads, area, C / heads)`."""
-    return x.unflatten(3, (parts, heads, -1)).permute(3, 0, 1, 4, 2, 5).unbind(0)
+    batch, _, area, channels = x.shape
+    return x.reshape(batch, -1, area, parts, heads, channels // (parts * heads)).permute(3, 0, 1, 4, 2, 5).unbind(0)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -> Tensor:
