@@ -53,15 +53,14 @@ class DoubleAttention(nn.Module):
         zeros = weight.new_zeros(self.convB.out_channels)
         bias = torch.cat((self.convA.bias, zeros, self.convV.bias))  # type: ignore[arg-type]
         sizes = (self.convA.out_channels, self.convB.out_channels, self.convV.out_channels)
-        features, gather, distribute = F.conv2d(x, weight, bias).split(sizes, 1)
-        gathered = features.flatten(2) @ gather.flatten(2).softmax(2).transpose(1, 2)
-        descriptors = self.conv_reconstruct(gathered.unsqueeze(3))
+        features, gather, distribute = F.conv2d(x, weight, bias).flatten(2).split(sizes, 1)
+        gathered = features @ gather.softmax(2).transpose(1, 2)
+        descriptors = self.conv_reconstruct(gathered.unsqueeze(3)).squeeze(3)
         distribute = distribute.softmax(1)
-        if isinstance(x.shape[0], int) and x.shape[0] == 1:  # on the CPU convolutions outrun products of matrices
-            return F.conv2d(distribute, descriptors.squeeze(0).unsqueeze(3)).to(x.dtype)
-        descriptors, distribute = descriptors.squeeze(3), distribute.flatten(2)
         if x.is_contiguous(memory_format=torch.channels_last):
             y = (distribute.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)
+        elif isinstance(x.shape[0], int) and x.shape[0] == 1:  # on the CPU convolutions outrun products of matrices
+            y = F.conv1d(distribute, descriptors.squeeze(0).unsqueeze(2))
         else:
             y = descriptors @ distribute
         return y.unflatten(2, x.shape[2:]).to(x.dtype)
