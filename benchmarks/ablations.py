@@ -24,6 +24,7 @@ import ultralytics
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 import zoo
+from benchmarks import records
 from benchmarks.layers import machine
 from reproduce.datasets.prepare import prepare
 from reproduce.pipeline import load_recipe
@@ -126,10 +127,7 @@ def main() -> None:
             }
         )
         print(*list(rows[-1].items())[: len(RUN) + len(MEASURED) + 1], flush=True)
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        records.write(options.output, rows)
     summarise(rows)
 
 

@@ -10,7 +10,6 @@ itself).
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import os
 import platform
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import records
 from benchmarks.straightforward import a2, dattn, halo, hat
 from zoo.layers.a2 import DoubleAttention
 from zoo.layers.dattn import DeformableAttention
@@ -212,10 +212,7 @@ def main() -> None:
             "date": datetime.date.today().isoformat(),
         }
         rows = [row | about for row in rows]
-        with options.output.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        records.write(options.output, rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import csv
 import datetime
 import platform
 import statistics
@@ -24,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks import records
 from benchmarks.layers import BLOCKS, LEVELS, TIMM, TimmHalo, machine
 
 CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
@@ -117,10 +117,7 @@ def main() -> None:
                 rows[-1] |= {key: float(f"{value:.3g}") for key, value in numbers.items()} | about
             print(f"{name}, {level}: {total:.2f} ms, {other_total:.2f} ms", flush=True)
 
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    records.write(options.output, rows)
 
 
 if __name__ == "__main__":
