@@ -9,10 +9,7 @@ repeated. The end prints the differences, paired by seed.
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import itertools
-import platform
 import statistics
 import tempfile
 import time
@@ -20,12 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import ultralytics
 from ultralytics.models.yolo.detect import DetectionTrainer
 
 import zoo
 from benchmarks import records
-from benchmarks.layers import machine
 from reproduce.datasets.prepare import prepare
 from reproduce.pipeline import load_recipe
 from zoo.engine import ZooTrainer
@@ -104,10 +99,8 @@ def main() -> None:
         "device": "cpu",
         "plots": False,
     }
-    rows: list[dict[str, str]] = []
-    if options.output.is_file():
-        with options.output.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+    about = records.environment(packages=("torch", "ultralytics"))
+    rows = records.read(options.output)
     done = {tuple(row[key] for key in RUN) for row in rows}
     for seed, model, optimizer, groups in itertools.product(
         options.seeds, options.models, options.optimizers, TRAINERS
@@ -115,17 +108,7 @@ def main() -> None:
         run = dict(zip(RUN, map(str, (model, optimizer, groups, seed, options.epochs, options.imgsz)), strict=True))
         if tuple(run.values()) in done:
             continue
-        rows.append(
-            run
-            | measure(model, optimizer, groups, seed, settings)
-            | {
-                "machine": machine(torch.device("cpu")),
-                "torch": torch.__version__,
-                "ultralytics": ultralytics.__version__,
-                "python": platform.python_version(),
-                "date": datetime.date.today().isoformat(),
-            }
-        )
+        rows.append(run | measure(model, optimizer, groups, seed, settings) | about)
         print(*list(rows[-1].items())[: len(RUN) + len(MEASURED) + 1], flush=True)
         records.write(options.output, rows)
     summarise(rows)

@@ -1,17 +1,17 @@
 """Count parameters and operations of every registered model into `results/models.csv`.
 
-Run: `python benchmarks/complexity.py`. Operations are those of one 640 x 640 image at 80 classes, unfused, counted by
+Run: `python -m benchmarks.complexity`. Operations are those of one 640 x 640 image at 80 classes, unfused, counted by
 `torch.utils.flop_counter`; a multiply-add is two.
 """
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks import records
 from zoo import registry
 from zoo.config import ModelConfig
 from zoo.detector import build
@@ -34,13 +34,13 @@ def gflops(model: torch.nn.Module, imgsz: int) -> float:
 
 def main() -> None:
     counted = {name: count(registry.get_config(name)) for name in registry.names()}
-    with TABLE.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("name", "base", "params", "gflops", "base_params", "base_gflops"))
-        for name, (params, gflops) in counted.items():
-            base = registry.get_config(name).base_name
-            base_params, base_gflops = counted[base]
-            writer.writerow((name, base, params, f"{gflops:.3f}", base_params, f"{base_gflops:.3f}"))
+    rows = []
+    for name, (params, gflops) in counted.items():
+        base = registry.get_config(name).base_name
+        base_params, base_gflops = counted[base]
+        rows.append({"name": name, "base": base, "params": params, "gflops": f"{gflops:.3f}"})
+        rows[-1] |= {"base_params": base_params, "base_gflops": f"{base_gflops:.3f}"}
+    records.write(TABLE, rows)
 
 
 if __name__ == "__main__":

@@ -8,23 +8,18 @@ the largest of all raw predictions (before non-maximum suppression) to the fused
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
-import platform
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import zoo
-from benchmarks.layers import machine
+from benchmarks import records
 from reproduce.datasets.digits import compose
 from zoo.detector import build
-from zoo.files import replacing
 from zoo.registry import get_config
 
 TABLE = Path(__file__).parents[1] / "results" / "exports.csv"
@@ -140,17 +135,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=families, default=families, help="the rest keeps its rows")
     options = parser.parse_args()
     packages = ("torch", "ultralytics", "onnx", "onnxruntime", "openvino")
-    about = {
-        **{package: version(package) for package in packages},
-        "python": platform.python_version(),
-        "machine": machine(torch.device("cpu")),
-        "date": datetime.date.today().isoformat(),
-    }
+    about = records.environment(packages=packages)
     rows: dict[str, list[dict[str, str]]] = {name: [] for name in families}
-    if TABLE.exists():
-        with TABLE.open(newline="") as file:
-            for row in csv.DictReader(file):
-                rows.get(row["model"], []).append(row)
+    for row in records.read(TABLE):
+        rows.get(row["model"], []).append(row)
     for name in options.models:
         rows[name] = []
         with tempfile.TemporaryDirectory() as folder:
@@ -160,10 +148,7 @@ def main() -> None:
                     case = {"model": name, "format": fmt, "height": str(size[0]), "width": str(size[1])}
                     rows[name].append(case | measure(engine, fmt, size) | about)
                     print(*list(rows[name][-1].values())[:8], flush=True)
-        with replacing(TABLE) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[name][0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(row for measured in rows.values() for row in measured)
+        records.write(TABLE, [row for measured in rows.values() for row in measured])
 
 
 if __name__ == "__main__":

@@ -10,9 +10,6 @@ itself).
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -153,18 +150,6 @@ def compare(
     }
 
 
-def machine(device: torch.device) -> str:
-    """The processor, as the operating system names it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {os.cpu_count()} processors"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", nargs="+", choices=[*BLOCKS, TIMM], default=[*BLOCKS, TIMM])
@@ -201,18 +186,10 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
     if not options.quick:
-        about = {
-            "machine": machine(device),
-            "threads": options.threads,
-            "clock": options.clock,
-            "dtype": options.dtype,
-            "other": "torch.compile" if options.compile else "straightforward",
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "date": datetime.date.today().isoformat(),
-        }
-        rows = [row | about for row in rows]
-        records.write(options.output, rows)
+        settings = {"threads": options.threads, "clock": options.clock, "dtype": options.dtype}
+        settings |= {"other": "torch.compile" if options.compile else "straightforward"}
+        about = settings | records.environment(device)
+        records.write(options.output, [row | about for row in rows])
 
 
 if __name__ == "__main__":

@@ -2,24 +2,26 @@
 
 Run: `python -m benchmarks.models`. Model and base are fused, channels-last, carry the same stock weights and open
 gates, and are timed in one process, in turns, at 640 x 640 in `inference_mode`. `ms` is the median of a forward.
+The widened plain model, the size control of `results/PROTOCOL.md`, has a row too.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
-import platform
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from benchmarks.layers import CLOCKS, machine, time_in_turns
+from benchmarks import records
+from benchmarks.layers import CLOCKS, time_in_turns
 from zoo import registry
 from zoo.config import ModelConfig
 from zoo.detector import build
 
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_models.csv"
+
+WIDENED = replace(registry.get_config("yolov8n"), width=0.27)
 
 
 def prepare(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
@@ -46,8 +48,8 @@ def main() -> None:
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
 
     rows = []
-    for config in map(registry.get_config, registry.names()):
-        if config.scale not in options.scales or not config.grafts:
+    for config in (*map(registry.get_config, registry.names()), WIDENED):
+        if config.scale not in options.scales or config == registry.get_config(config.base_name):
             continue
         model = prepare(config, device, dtype)
         base = prepare(registry.get_config(config.base_name), device, dtype)
@@ -57,22 +59,13 @@ def main() -> None:
             with torch.inference_mode():
                 calls = [lambda m=m, x=x: m(x) for m in (model, base)]
                 ms, base_ms = time_in_turns(calls, options.seconds, device, CLOCKS["wall"])
-            row = {"model": config.name, "base": config.base_name, "batch": batch, "imgsz": options.imgsz}
+            row = {"model": config.name, "width": config.width or "", "base": config.base_name}
+            row |= {"batch": batch, "imgsz": options.imgsz}
             rows.append(row | {"ms": f"{ms:.2f}", "base_ms": f"{base_ms:.2f}", "ratio": f"{ms / base_ms:.3f}"})
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
-    about = {
-        "machine": machine(device),
-        "threads": options.threads,
-        "dtype": options.dtype,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-    }
-    with options.output.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *about], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | about for row in rows)
+    about = {"threads": options.threads, "dtype": options.dtype} | records.environment(device)
+    records.write(options.output, [row | about for row in rows])
 
 
 if __name__ == "__main__":

@@ -3,18 +3,15 @@
 Run: `python -m benchmarks.training`, on an idle machine. Runs of both alternate, so that a machine that slows down
 slows both; the first steps of each are dropped. "as it comes" keeps the threads that each sets for itself, where stock
 Ultralytics leaves one core of a CPU idle; "same threads" gives both all cores and so measures what the engine adds.
-On a CPU the zoo's engine is also timed with `amp=bf16`, and with `--workers` as if Ultralytics did not switch loader
-processes off there.
+The zoo's engine is also timed with `freeze_base=True`; on a CPU with `amp=bf16`, and with `--workers` as if Ultralytics
+did not switch loader processes off there.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import datetime
 import itertools
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -27,8 +24,7 @@ import ultralytics
 import yaml
 
 import zoo
-from benchmarks.layers import machine
-from zoo.files import replacing
+from benchmarks import records
 
 WARM_UP = 3
 HEADER = ("device", "imgsz", "batch", "threads", "model", "engine", "images_per_second", "relative_to_stock")
@@ -71,21 +67,6 @@ def step_seconds(engine: ultralytics.YOLO, settings: dict, threads: int | None, 
     return [later - earlier for earlier, later in itertools.pairwise(ticks)][WARM_UP:]
 
 
-def write(file: Path, rows: list[tuple], device: torch.device) -> None:
-    """Write the rows with the machine and the versions beside each."""
-    about = {
-        "machine": machine(device),
-        "torch": torch.__version__,
-        "ultralytics": ultralytics.__version__,
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-    }
-    with replacing(file) as temporary, temporary.open("w", newline="") as lines:
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow((*HEADER, *about))
-        writer.writerows((*row, *about.values()) for row in rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["yolov8n", "yolov8n_dattn", "yolov8n_hat", "yolov8n_a2"])
@@ -99,11 +80,12 @@ def main() -> None:
     arguments = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     on_cpu = arguments.device == "cpu"
-    variants: dict[str, tuple[dict, int]] = {"zoo": ({}, 0)}
+    variants: dict[str, tuple[dict, int]] = {"zoo": ({}, 0), "zoo, freeze_base": ({"freeze_base": True}, 0)}
     if on_cpu:
         variants["zoo, bf16"] = ({"amp": "bf16"}, 0)
         variants |= {f"zoo, bf16, {count} workers": ({"amp": "bf16"}, count) for count in arguments.workers}
-    rows = []
+    about = records.environment(arguments.device, ("torch", "ultralytics"))
+    rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         data = write_images(Path(folder), arguments.batch * arguments.steps, arguments.imgsz)
         settings = {
@@ -132,9 +114,10 @@ def main() -> None:
                 speed = arguments.batch / statistics.median(values)
                 stock = arguments.batch / statistics.median(seconds[zoo.model_info(model).base, "ultralytics"])
                 setting = (arguments.device, arguments.imgsz, arguments.batch, what)
-                rows.append((*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}"))
-                print(*rows[-1])
-    write(arguments.out, rows, torch.device("cpu" if on_cpu else "cuda"))
+                row = (*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}")
+                print(*row)
+                rows.append(dict(zip(HEADER, row, strict=True)) | about)
+    records.write(arguments.out, rows)
 
 
 if __name__ == "__main__":

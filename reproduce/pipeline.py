@@ -9,8 +9,6 @@ import itertools
 import json
 import logging
 import math
-import os
-import platform
 import re
 import signal
 import statistics
@@ -31,13 +29,13 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
+from benchmarks import records
 from benchmarks.complexity import gflops
 from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from zoo import shipped, weights
 from zoo.errors import DataError, OptionError, ZooError
-from zoo.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +270,7 @@ def note_origin(job: Job) -> None:
             "date": datetime.now(timezone.utc).date().isoformat(),
             "commit": commit(),
             "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
-            "machine": machine(job.device),
+            "machine": records.machine(job.device),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(origin, indent=2))
@@ -295,10 +293,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
                 if reader.fieldnames != list(row):
                     raise DataError(f"{path} has other columns than this version writes; move it away.")
                 rows = [other for other in reader if any(other[key] != str(row[key]) for key in IDENTITY)]
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows([*rows, row])
+        records.write(path, [*rows, row])
 
 
 def plan(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -341,12 +336,6 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("-modified" if changed else "")
-
-
-def machine(device: str) -> str:
-    """Kind of processor and accelerator, without a host name."""
-    cpu = f"{os.cpu_count()} x {platform.machine()}"
-    return cpu if device == "cpu" or not torch.cuda.is_available() else f"{cpu}, {torch.cuda.get_device_name()}"
 
 
 def parse(recipe: str, argv: list[str] | None = None) -> Job:

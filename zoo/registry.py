@@ -151,6 +151,6 @@ def exports(name: str) -> list[dict[str, str]]:
 
 @lru_cache(maxsize=1)
 def _measured() -> dict[str, dict[str, str]]:
-    """Rows of `results/models.csv`, which `python benchmarks/complexity.py` writes."""
+    """Rows of `results/models.csv`, which `python -m benchmarks.complexity` writes."""
     with (assets.root() / "results" / "models.csv").open(newline="") as file:
         return {row["name"]: row for row in csv.DictReader(file)}

@@ -1,18 +1,16 @@
 """Where the time of each attention block goes, ours and the straightforward one, into `results/profile_layers.csv`.
 
-Run: `python -m benchmarks.profile`. A row is one kind of operator in one block at one level: milliseconds and share of
-a forward in `inference_mode`, on both sides. `bound` says how far the ratio to the straightforward code could rise if
-our side did nothing but operators of this kind, in the time that they take now: where it is below a target, the target
-needs a faster kernel, not another arrangement. Medians of the operators' own times; what Python does between them is
-not counted. `--clock thread` counts the processor time of the main thread, for a machine that is not idle.
+Run: `python -m benchmarks.profile_layers`. A row is one kind of operator in one block at one level: milliseconds and
+share of a forward in `inference_mode`, on both sides. `bound` says how far the ratio to the straightforward code could
+rise if our side did nothing but operators of this kind, in the time that they take now: where it is below a target, the
+target needs a faster kernel, not another arrangement. Medians of the operators' own times; what Python does between
+them is not counted. `--clock thread` counts the processor time of the main thread, for a machine that is not idle.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
-import datetime
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import records
-from benchmarks.layers import BLOCKS, LEVELS, TIMM, TimmHalo, machine
+from benchmarks.layers import BLOCKS, LEVELS, TIMM, TimmHalo
 
 CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
 TABLE = Path(__file__).parents[1] / "results" / "profile_layers.csv"
@@ -85,14 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    about = {
-        "machine": machine(torch.device("cpu")),
-        "threads": options.threads,
-        "clock": options.clock,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": datetime.date.today().isoformat(),
-    }
+    about = {"threads": options.threads, "clock": options.clock} | records.environment()
 
     rows = []
     for name in options.blocks:
