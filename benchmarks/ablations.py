@@ -1,30 +1,29 @@
 """What sparing gates and position tables from decay is worth, into `results/ablation_decay.csv`.
 
 Run: `python -m benchmarks.ablations`. Short trainings of the digits recipe from the same weights on the same images,
-once with the parameter groups of `zoo.engine.ZooTrainer` and once with Ultralytics' own, which decays gates, warms
-tables called `bias` up from a rate of 0.1 and under MuSGD orthogonalises tables. A run that the table has is not
-repeated. The end prints the differences, paired by seed.
+once with Ultralytics' own parameter groups, which decay gates, warm tables called `bias` up from a rate of 0.1 and
+under MuSGD orthogonalise tables, and once with both spared from all three. A run that the table has is not repeated.
+The end prints the differences, paired by seed.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from ultralytics.models.yolo.detect import DetectionTrainer
+from torch import nn
 
 import zoo
 from benchmarks import records
 from reproduce.datasets.prepare import prepare
 from reproduce.pipeline import load_recipe
 from zoo.engine import ZooTrainer
-from zoo.report import t_quantile
+from zoo.report import Estimate
 
 TABLE = Path(__file__).parents[1] / "results" / "ablation_decay.csv"
 RATES = {"SGD": 0.01, "AdamW": 0.001, "MuSGD": 0.01}
@@ -33,16 +32,23 @@ RUN = ("model", "optimizer", "groups", "seed", "epochs", "imgsz")
 MEASURED = ("val_mAP50-95", "gate_norm", "table_norm")
 
 
-class StockGroups(ZooTrainer):
-    """The zoo's trainer with Ultralytics' parameter groups."""
+class SparingTrainer(ZooTrainer):
+    """Puts gates and position tables into the group that Ultralytics keeps for norms, at the plain learning rate."""
 
-    build_optimizer = DetectionTrainer.build_optimizer
+    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        optimizer = super().build_optimizer(model, *args, **kwargs)
+        spared = {id(p): p for name, p in model.grafts.named_parameters() if name.endswith(("gamma", *TABLES))}
+        for group in optimizer.param_groups:
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in spared]
+        norms = [group for group in optimizer.param_groups if group["param_group"] == "bn"]
+        min(norms, key=lambda group: group["lr"])["params"].extend(spared.values())
+        return optimizer
 
 
-TRAINERS = {"zoo": ZooTrainer, "ultralytics": StockGroups}
+TRAINERS = {"stock": ZooTrainer, "spared": SparingTrainer}
 
 
-def norm(model: torch.nn.Module, names: tuple[str, ...]) -> float:
+def norm(model: nn.Module, names: tuple[str, ...]) -> float:
     tensors = [p for key, p in model.grafts.named_parameters() if key.endswith(names)]
     return float(sum(tensor.detach().square().sum() for tensor in tensors) ** 0.5)
 
@@ -67,18 +73,15 @@ def measure(model: str, optimizer: str, groups: str, seed: int, settings: dict[s
 
 
 def summarise(rows: list[dict[str, str]]) -> None:
-    """Print zoo minus Ultralytics, as the mean over seeds with its 95 % interval."""
-    for model, optimizer in dict.fromkeys((row["model"], row["optimizer"]) for row in rows):
-        runs = {
-            (row["groups"], row["seed"]): row for row in rows if (row["model"], row["optimizer"]) == (model, optimizer)
-        }
-        pairs = [(run, runs["ultralytics", seed]) for (groups, seed), run in runs.items() if groups == "zoo"]
+    """Print spared minus stock, a model and optimiser each and over all, as the mean with its 95 % interval."""
+    runs = {tuple(row[key] for key in ("groups", "model", "optimizer", "seed")): row for row in rows}
+    pairs = [(row, runs[("stock", *which)]) for (groups, *which), row in runs.items() if groups == "spared"]
+    settings = dict.fromkeys((row["model"], row["optimizer"]) for row in rows)
+    for which in (*settings, None):
+        chosen = [pair for pair in pairs if which in {None, (pair[0]["model"], pair[0]["optimizer"])}]
         for name in MEASURED:
-            differences = [float(zoos[name]) - float(stock[name]) for zoos, stock in pairs]
-            mean, count = statistics.fmean(differences), len(differences)
-            margin = f" ± {t_quantile(count - 1) * statistics.stdev(differences) / count**0.5:.4f}" if count > 1 else ""
-            stock_mean = statistics.fmean(float(stock[name]) for _, stock in pairs)
-            print(f"{model} {optimizer} {name}: {mean:+.4f}{margin}, {count} seeds, Ultralytics' {stock_mean:.4f}")
+            difference = Estimate.of([float(spared[name]) - float(stock[name]) for spared, stock in chosen])
+            print(*(which or ("all",)), f"{name}: {difference}, {difference.count} pairs")
 
 
 def main() -> None:

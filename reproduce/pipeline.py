@@ -36,6 +36,7 @@ from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from zoo import shipped, weights
 from zoo.errors import DataError, OptionError, ZooError
+from zoo.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ def run(job: Job) -> dict[str, Any]:
         note_origin(job)
         train(job, data, arguments)
         row = measure(job, data, arguments)
-        record.write_text(json.dumps(row, indent=2))
+        write_text(record, json.dumps(row, indent=2))
         comparable = not (job.smoke or job.unverified)
         append_row((ROOT / "results" if comparable else job.directory) / f"{job.recipe}.csv", row)
     if job.ship or (job.ship is None and job.seed == 0 and recipe["ship"] and job.follows_recipe):
@@ -272,8 +273,7 @@ def note_origin(job: Job) -> None:
             "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
             "machine": records.machine(job.device),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(origin, indent=2))
+        write_text(path, json.dumps(origin, indent=2))
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ import os
 import pickle
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOCAL_RANK, RANK, USER_CONFIG_DIR, WORLD_SIZE
-from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first, unwrap_model
+from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first
 
 from zoo import cards, data, options, weights
 from zoo.detector import GraftedDetectionModel
@@ -48,6 +47,9 @@ class ZooTrainer(DetectionTrainer):
     A run leaves `weights/zoo/{model.safetensors,config.json,README.md}` beside Ultralytics' own `best.pt`, from the
     same best epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`. Checkpoints are written to another name
     and renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
+
+    Grafts are optimised as Ultralytics optimises every layer: sparing gates and position tables from decay was measured
+    to change nothing (`results/ablation_decay.csv`), and a learning rate of their own was not tried.
 
     Args:
         *args: As in Ultralytics.
@@ -123,18 +125,6 @@ class ZooTrainer(DetectionTrainer):
             if weights is not None:
                 model.load(weights)
         return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
-
-    def build_optimizer(self, model: nn.Module, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Ultralytics' optimiser, with the gates and position tables of grafts among the parameters without decay.
-
-        Left alone, Ultralytics decays both, orthogonalises tables under MuSGD, and gives the tables with `bias` in
-        their name the warm-up of biases.
-        """
-        optimizer = super().build_optimizer(model, *args, **kwargs)
-        grafts = getattr(unwrap_model(model), "grafts", None)
-        if grafts is not None:
-            _spare_from_decay(optimizer, _gates_and_tables(grafts))
-        return optimizer
 
     def _build_train_pipeline(self) -> None:
         if RANK != -1 and self.device.type == "cpu" and not isinstance(self.model, DistributedDataParallel):
@@ -322,24 +312,6 @@ class YOLO(ultralytics.YOLO):
 def _has_bfloat16() -> bool:
     """Whether PyTorch computes bfloat16 on this CPU by AVX-512 or Arm's instructions rather than one by one."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def _gates_and_tables(grafts: nn.Module) -> list[nn.Parameter]:
-    """Parameters that are no weight or bias of a convolution, linear or norm layer."""
-    ordinary = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase)
-    modules = (module for module in grafts.modules() if not isinstance(module, ordinary))
-    return [parameter for module in modules for parameter in module.parameters(recurse=False)]
-
-
-def _spare_from_decay(optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter]) -> None:
-    """Move parameters into the group that Ultralytics keeps for norms, at the plain learning rate."""
-    spared = {id(parameter) for parameter in parameters}
-    moved = []
-    for group in optimizer.param_groups:
-        moved += [parameter for parameter in group["params"] if id(parameter) in spared]
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in spared]
-    norms = [group for group in optimizer.param_groups if group["param_group"] == "bn"]
-    min(norms, key=lambda group: group["lr"])["params"].extend(moved)
 
 
 def _shapes(model: Any) -> dict[str, torch.Size]:

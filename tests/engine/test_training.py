@@ -187,29 +187,6 @@ def test_workers_that_ultralytics_spawns_rebuild_the_trainer(settings, monkeypat
     assert set(state["model"].grafts) == {"9"}
 
 
-@pytest.mark.parametrize(
-    ("name", "optimizer"), [("yolov8n_hat", "AdamW"), ("yolov8n_hat", "MuSGD"), ("yolo11n_halo", "MuSGD")]
-)
-def test_gates_and_position_tables_are_not_decayed(name, optimizer, settings):
-    engine = zoo.YOLO(name)
-    groups = []
-
-    def look(trainer):
-        names = {id(p): key for key, p in trainer.model.named_parameters()}
-        groups.extend((group, [names[id(p)] for p in group["params"]]) for group in trainer.optimizer.param_groups)
-        assert sorted(name for _, members in groups for name in members) == sorted(names.values()), "each once"
-
-    engine.add_callback("on_train_start", look)
-    engine.train(**settings | {"optimizer": optimizer, "epochs": 1})
-    special = ("gamma", "table", "rel_height", "rel_width", "norm")
-    for group, members in groups:
-        if group["weight_decay"] or group.get("use_muon"):
-            assert not [key for key in members if key.startswith("grafts.") and any(word in key for word in special)]
-            assert all(key.endswith("weight") for key in members if key.startswith("grafts."))
-        if group["param_group"] == "bias":
-            assert not [key for key in members if "table" in key], "tables have no warm-up of biases"
-
-
 def test_an_unknown_setting_is_named_before_training(settings):
     with pytest.raises(OptionError, match=r"unknown setting 'epoch'. Did you mean .*epochs"):
         zoo.YOLO("yolov8n_dattn").train(**settings, epoch=3)
