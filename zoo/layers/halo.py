@@ -179,7 +179,7 @@ class HaloAttention(nn.Module):
 
         offsets = torch.cat((self.rel_height, self.rel_width)).to(dtype)
         terms = F.linear(scaled if self.scale_position else q.to(dtype), offsets)
-        by_y, by_x = terms.view(*blocks, block, block, len(offsets)).chunk(2, -1)
+        by_y, by_x = terms.view(*blocks, block, block, offsets.shape[0]).chunk(2, -1)
         starts = range(block - 1, -1, -1)
         by_y = torch.stack([by_y[..., i, :, start : start + window] for i, start in enumerate(starts)], 4)
         by_x = torch.stack([by_x[..., i, start : start + window] for i, start in enumerate(starts)], 5)
