@@ -1,4 +1,4 @@
-"""What sparing gates and position tables from decay is worth, into `results/ablation_decay.csv`.
+"""What sparing gates and position tables from decay is worth, into `results/ablations/decay.csv`.
 
 Run: `python -m benchmarks.ablations`. Short trainings of the digits recipe from the same weights on the same images,
 once with Ultralytics' own parameter groups, which decay gates, warm tables called `bias` up from a rate of 0.1 and
@@ -25,7 +25,7 @@ from reproduce.pipeline import load_recipe
 from zoo.engine import ZooTrainer
 from zoo.report import Estimate
 
-TABLE = Path(__file__).parents[1] / "results" / "ablation_decay.csv"
+TABLE = Path(__file__).parents[1] / "results" / "ablations" / "decay.csv"
 RATES = {"SGD": 0.01, "AdamW": 0.001, "MuSGD": 0.01}
 TABLES = ("bias_table", "rel_height", "rel_width")
 RUN = ("model", "optimizer", "groups", "seed", "epochs", "imgsz")

@@ -49,7 +49,7 @@ class ZooTrainer(DetectionTrainer):
     and renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
 
     Grafts are optimised as Ultralytics optimises every layer: sparing gates and position tables from decay was measured
-    to change nothing (`results/ablation_decay.csv`), and a learning rate of their own was not tried.
+    to change nothing (`results/ablations/decay.csv`), and a learning rate of their own was not tried.
 
     Args:
         *args: As in Ultralytics.
