@@ -237,10 +237,12 @@ def run(plan: Plan) -> Path:
     left = [job for job in jobs if job.folder not in rows]
     print(f"{len(jobs)} jobs, {len(rows)} of them ended before")
     if left:
+        address = os.environ.get("RAY_ADDRESS")
+        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
+            # Without "local", Ray joins what last was started on this machine, and waits for it if it is gone.
+            ray.init(address or "local", **quiet)
         except Exception as error:  # Ray raises plain exceptions
-            address = os.environ.get("RAY_ADDRESS")
             what = f"was not reached at {address}" if address else "did not start on this machine"
             hint = " If the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN." if address else ""
             raise SweepError(f"Ray {what}: {str(error).rstrip('.')}.{hint}") from error

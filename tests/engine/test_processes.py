@@ -78,9 +78,13 @@ def test_without_the_wrapper_processes_drift_apart(torchrun):
 
 @pytest.mark.slow
 def test_two_processes_equal_one_of_the_same_global_batch(torchrun, start, settings, tmp_path):
-    """On copies of one image, where the batch statistics and box counts of each half are those of the whole."""
-    copies = write_data(tmp_path / "copies", same=True)
-    done, (first, second) = torchrun("joined", data=copies)
+    """On copies of one image, where the batch statistics and box counts of each half are those of the whole.
+
+    At 64 px, so few cells match that Ultralytics no longer divides the loss by their scores, and two pixels a channel
+    leave the statistics of P5 to rounding.
+    """
+    changes = {"data": str(write_data(tmp_path / "copies", size=160, same=True)), "imgsz": 160}
+    done, (first, second) = torchrun("joined", **changes)
     assert done.returncode == 0, done.stderr[-3000:]
     alone = {}
     engine = zoo.YOLO(start)
@@ -88,10 +92,9 @@ def test_two_processes_equal_one_of_the_same_global_batch(torchrun, start, setti
         "on_train_epoch_end",
         lambda t: alone.update(loss=t.tloss, weights={k: v.clone() for k, v in t.model.state_dict().items()}),
     )
-    engine.train(**settings | {"data": str(copies), "name": "alone"})
+    engine.train(**settings | changes | {"name": "alone"})
     for name, loss in alone["loss"].items():
-        # Ultralytics' loss is a sum over images, so that of one process is the sum over two.
-        torch.testing.assert_close(first["loss"][name] + second["loss"][name], loss, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close((first["loss"][name] + second["loss"][name]) / 2, loss, rtol=1e-4, atol=1e-5)
     for key, value in parameters(alone["weights"]).items():
         torch.testing.assert_close(first["weights"][key], value, rtol=1e-3, atol=1e-5)
 

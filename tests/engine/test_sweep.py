@@ -9,6 +9,8 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -34,6 +36,16 @@ def plan(data, settings, tmp_path):
         return file
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def ray_folder(monkeypatch):
+    """Ray's own folder, with a path short enough for its sockets; it names a cluster that is gone."""
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        Path(folder, "ray").mkdir()
+        Path(folder, "ray", "ray_current_cluster").write_text("127.0.0.1:9")
+        yield
 
 
 @pytest.mark.slow
