@@ -60,6 +60,7 @@ def test_track_follows_a_film(trained):
 
 
 @pytest.mark.slow
-def test_benchmark_measures_a_format(trained, data):
+def test_benchmark_measures_a_format(trained, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where Ultralytics leaves its log
     table = zoo.YOLO(trained).benchmark(data=str(data), imgsz=64, format="torchscript", device="cpu")
     assert "TorchScript" in str(table)
