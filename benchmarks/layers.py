@@ -186,9 +186,13 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
     if not options.quick:
-        settings = {"threads": options.threads, "clock": options.clock, "dtype": options.dtype}
-        settings |= {"other": "torch.compile" if options.compile else "straightforward"}
-        about = settings | records.environment(device)
+        about = {
+            "threads": options.threads,
+            "clock": options.clock,
+            "dtype": options.dtype,
+            "other": "torch.compile" if options.compile else "straightforward",
+            **records.environment(device),
+        }
         records.write(options.output, [row | about for row in rows])
 
 

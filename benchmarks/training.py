@@ -27,7 +27,6 @@ import zoo
 from benchmarks import records
 
 WARM_UP = 3
-HEADER = ("device", "imgsz", "batch", "threads", "model", "engine", "images_per_second", "relative_to_stock")
 
 
 def write_images(folder: Path, count: int, size: int) -> Path:
@@ -85,7 +84,7 @@ def main() -> None:
         variants["zoo, bf16"] = ({"amp": "bf16"}, 0)
         variants |= {f"zoo, bf16, {count} workers": ({"amp": "bf16"}, count) for count in arguments.workers}
     about = records.environment(arguments.device, ("torch", "ultralytics"))
-    rows: list[dict[str, str]] = []
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         data = write_images(Path(folder), arguments.batch * arguments.steps, arguments.imgsz)
         settings = {
@@ -113,10 +112,11 @@ def main() -> None:
             for (model, engine), values in seconds.items():
                 speed = arguments.batch / statistics.median(values)
                 stock = arguments.batch / statistics.median(seconds[zoo.model_info(model).base, "ultralytics"])
-                setting = (arguments.device, arguments.imgsz, arguments.batch, what)
-                row = (*setting, model, engine, f"{speed:.1f}", f"{speed / stock:.3f}")
-                print(*row)
-                rows.append(dict(zip(HEADER, row, strict=True)) | about)
+                row = {"device": arguments.device, "imgsz": arguments.imgsz, "batch": arguments.batch, "threads": what}
+                row |= {"model": model, "engine": engine}
+                row |= {"images_per_second": f"{speed:.1f}", "relative_to_stock": f"{speed / stock:.3f}"}
+                print(*row.values())
+                rows.append(row | about)
     records.write(arguments.out, rows)
 
 

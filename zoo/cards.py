@@ -236,7 +236,7 @@ def _latency(info: ModelInfo) -> list[str]:
             f"{row['base_ms']} ms of the base in the same run (fused, channels-last, {row['threads']} threads of "
             f"{row['machine']}, torch {row['torch']})."
             for row in csv.DictReader(lines)
-            if row["model"] == info.name and not row.get("width")
+            if report.label(row) == info.name
         ]
 
 

@@ -238,10 +238,9 @@ def run(plan: Plan) -> Path:
     print(f"{len(jobs)} jobs, {len(rows)} of them ended before")
     if left:
         address = os.environ.get("RAY_ADDRESS")
-        quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.WARNING}
         try:
             # Without "local", Ray joins what last was started on this machine, and waits for it if it is gone.
-            ray.init(address or "local", **quiet)
+            ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
         except Exception as error:  # Ray raises plain exceptions
             what = f"was not reached at {address}" if address else "did not start on this machine"
             hint = " If the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN." if address else ""
