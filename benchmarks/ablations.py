@@ -22,8 +22,8 @@ import zoo
 from benchmarks import records
 from reproduce.datasets.prepare import prepare
 from reproduce.pipeline import load_recipe
-from zoo.engine import ZooTrainer
-from zoo.report import Estimate
+from zoo.engine.trainer import ZooTrainer
+from zoo.report.statistics import Estimate
 
 TABLE = Path(__file__).parents[1] / "results" / "ablations" / "decay.csv"
 RATES = {"SGD": 0.01, "AdamW": 0.001, "MuSGD": 0.01}

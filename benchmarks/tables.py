@@ -5,7 +5,7 @@ Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!
 
 - `families`, `models`, `weights`: tables from the registry, `results/` and the manifest
 - `comparison`: one table a data set from the rows of `results/`, runs from scratch alone
-- `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.COLUMNS`
+- `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.statistics.COLUMNS`
 - `differences ROLE`: models by data sets, to the `base`, the `widened` base or the next scale, `larger`
 - `number DATA MODEL COLUMN`: one cell, for use within a sentence
 """
@@ -18,9 +18,11 @@ from functools import lru_cache
 from pathlib import Path
 
 import zoo
-from zoo import manifest, registry, report
+from zoo import registry
 from zoo.config import BASES, SCALES, STEM
 from zoo.files import write_text
+from zoo.report import page, runs, statistics
+from zoo.weights import manifest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -74,13 +76,13 @@ def weights() -> str:
 @lru_cache(maxsize=1)
 def rows() -> list[dict[str, str]]:
     """Every recorded run."""
-    return report.read_rows(sorted((ROOT / "results").glob("*.csv")))
+    return runs.read_rows(sorted((ROOT / "results").glob("*.csv")))
 
 
 @lru_cache(maxsize=1)
-def comparisons() -> list[report.Comparison]:
+def comparisons() -> list[statistics.Comparison]:
     """Those of runs from scratch, which is what the protocol compares."""
-    return report.compare([row for row in rows() if not row.get("base_weights")], METRIC)
+    return statistics.compare([row for row in rows() if not row.get("base_weights")], METRIC)
 
 
 def comparison(data: str | None = None, *columns: str) -> str:
@@ -95,7 +97,7 @@ def differences(role: str) -> str:
     lines = {found.data: {line.label: line.cells[role] for line in found.lines} for found in comparisons()}
     named = sorted({label for found in lines.values() for label, cell in found.items() if cell})
     body = [[f"`{label}`", *(found.get(label, "") for found in lines.values())] for label in named]
-    return _table([report.COLUMNS[role], *lines], body)
+    return _table([statistics.COLUMNS[role], *lines], body)
 
 
 def number(data: str, *words: str) -> str:
@@ -107,18 +109,18 @@ def number(data: str, *words: str) -> str:
     return found[0]
 
 
-def _of(data: str) -> report.Comparison:
+def _of(data: str) -> statistics.Comparison:
     found = [each for each in comparisons() if each.data == data]
     if len(found) != 1:
         raise ValueError(f"there are {len(found)} comparisons on {data!r}, not one.")
     return found[0]
 
 
-def _compared(found: report.Comparison, columns: Sequence[str]) -> str:
+def _compared(found: statistics.Comparison, columns: Sequence[str]) -> str:
     """The columns in which anything is known."""
     cells = [line.cells | {"model": f"`{line.label}`"} for line in found.lines]
     shown = [column for column in columns if any(each[column] for each in cells)]
-    heads = [report.COLUMNS[column] or METRIC.removeprefix("val_") for column in shown]
+    heads = [statistics.COLUMNS[column] or METRIC.removeprefix("val_") for column in shown]
     return _table(heads, [[each[column] for column in shown] for each in cells])
 
 
@@ -147,8 +149,8 @@ def render(text: str) -> str:
 OUTPUTS: dict[Path, Callable[[], str]] = {
     README: lambda: render(README.read_text(encoding="utf-8")),
     ANALYSIS: lambda: render(ANALYSIS.read_text(encoding="utf-8")),
-    ROOT / "docs" / "comparison.svg": lambda: report.plot(comparisons(), ["gflops"], METRIC),
-    ROOT / "results" / "report.html": lambda: report.render(rows(), METRIC),
+    ROOT / "docs" / "comparison.svg": lambda: page.plot(comparisons(), ["gflops"], METRIC),
+    ROOT / "results" / "report.html": lambda: page.render(rows(), METRIC),
 }
 
 

@@ -34,9 +34,10 @@ from benchmarks.complexity import gflops
 from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
-from zoo import shipped, weights
+from zoo import shipped
 from zoo.errors import DataError, OptionError, ZooError
 from zoo.files import write_text
+from zoo.weights import saved
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +178,7 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
             return
         model, _ = load_checkpoint(job.directory / "weights" / "best.pt")
         model.yaml["imgsz"] = arguments["imgsz"]
-        weights.save(model, job.directory / "weights" / "zoo")
+        saved.save(model, job.directory / "weights" / "zoo")
         return
     if job.resume:
         engine = zoo.YOLO(last)

@@ -17,9 +17,10 @@ from PIL import Image
 
 import zoo
 from reproduce.datasets import digits, layout
-from zoo import assets, registry, weights
+from zoo import assets, registry
 from zoo.cli import main
 from zoo.detector import build
+from zoo.weights import saved
 
 ROOT = Path(__file__).parents[1]
 ZOO = [sys.executable, "-c", "import sys; from zoo.cli import main; sys.exit(main())"]
@@ -39,7 +40,7 @@ def model(tmp_path_factory) -> str:
     detector = build(replace(config, imgsz=64))
     for branch in detector.model[-1].cv3:
         torch.nn.init.zeros_(branch[-1].bias)
-    return f"local-dir:{weights.save(detector, tmp_path_factory.mktemp('model'))}"
+    return f"local-dir:{saved.save(detector, tmp_path_factory.mktemp('model'))}"
 
 
 @pytest.fixture

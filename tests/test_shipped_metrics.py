@@ -12,7 +12,7 @@ import zoo
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import coco_metrics, predict
 from reproduce.pipeline import load_recipe
-from zoo import manifest
+from zoo.weights import manifest
 
 SHARED = Path(os.environ.get("ZOO_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 FOLDERS: Mapping[str, Path | None] = {"digits": None, "bccd": SHARED / "bccd", "deeppcb": SHARED / "deeppcb"}

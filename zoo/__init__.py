@@ -14,10 +14,10 @@ from zoo.errors import ZooError
 from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
-    from zoo.engine import YOLO
+    from zoo.engine.yolo import YOLO
     from zoo.factory import create
     from zoo.publish import push_to_hub
-    from zoo.weights import save
+    from zoo.weights.saved import save
 
 __version__ = "0.1.0"
 
@@ -27,10 +27,10 @@ os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
 _LAZY = {
-    "YOLO": "zoo.engine",
+    "YOLO": "zoo.engine.yolo",
     "create": "zoo.factory",
     "push_to_hub": "zoo.publish",
-    "save": "zoo.weights",
+    "save": "zoo.weights.saved",
 }
 
 __all__ = [

@@ -13,14 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo import options, registry
+from zoo import registry
+from zoo.engine.settings import TRAIN_ONLY, parse_settings
 from zoo.errors import DataError, OptionError, SourceError, UnknownModelError, WeightsError, ZooError
 from zoo.files import replacing, write_text
 
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results
 
-    from zoo.engine import YOLO
+    from zoo.engine.yolo import YOLO
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
@@ -201,7 +202,7 @@ def train(name: str, settings: list[str]) -> None:
     NAME with a tag starts from those weights, pretrained=FILE from official weights of the plain base, else from
     scratch. freeze_base=True trains the graft and the head alone. A .pt file with resume=True goes on where it stopped.
     """
-    chosen = options.parse(settings, also=options.TRAIN_ONLY)
+    chosen = parse_settings(settings, also=TRAIN_ONLY)
     if not chosen.get("resume"):
         _check_data(chosen)
     start: dict[str, Any] = {}
@@ -213,7 +214,7 @@ def train(name: str, settings: list[str]) -> None:
 
 def val(name: str, settings: list[str]) -> None:
     """Validate weights on data=FILE.yaml."""
-    chosen = options.parse(settings)
+    chosen = parse_settings(settings)
     _check_data(chosen)
     box = _load(name, pretrained=True).val(**chosen).box
     print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
@@ -231,7 +232,7 @@ def export(name: str, settings: list[str]) -> None:
             [[row[column] for column in columns] for row in registry.exports(name)],
         )
         return
-    chosen = options.parse(settings)
+    chosen = parse_settings(settings)
 
     from ultralytics.engine.exporter import export_formats
 
@@ -247,7 +248,7 @@ def benchmark(name: str, settings: list[str]) -> None:
 
     Exports to every format whose software is installed, and measures size, speed and accuracy on data=FILE.yaml.
     """
-    chosen = options.parse(settings)
+    chosen = parse_settings(settings)
     _check_data(chosen)
     print(_load(name, pretrained=True).benchmark(**chosen))
 
@@ -257,14 +258,14 @@ def sweep(plan: Path) -> None:
 
     The same command again goes on where it stopped. Ray starts on this machine, or RAY_ADDRESS names its cluster.
     """
-    from zoo.sweep import Plan, run
+    from zoo.engine.sweep import Plan, run
 
     print(run(Plan.read(plan)))
 
 
 def report(paths: list[str], out: Path, metric: str | None) -> None:
     """Compare models over seeds on one HTML page."""
-    from zoo.report import write
+    from zoo.report.page import write
 
     print(write(paths, out, metric))
 
@@ -289,7 +290,7 @@ def card(name: str | None) -> None:
 
     All of them when no NAME is given.
     """
-    from zoo import cards
+    from zoo.report import cards
 
     for path in cards.write(name):
         print(path)
@@ -318,7 +319,7 @@ def _load(name: str, **options: Any) -> YOLO:
     elif path.is_dir() and name not in registry.names():
         raise UnknownModelError(f"{name!r} is a folder; write local-dir:{name}.")
 
-    from zoo.engine import YOLO
+    from zoo.engine.yolo import YOLO
 
     return YOLO(name, **options)
 
@@ -339,7 +340,7 @@ def _pixels(text: str) -> int:
 
 
 def _check_data(settings: dict[str, Any]) -> None:
-    from zoo import data
+    from zoo.engine import data
 
     if not settings.get("data"):
         raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")

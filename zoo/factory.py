@@ -10,10 +10,12 @@ from typing import Literal
 
 from torch import Tensor
 
-from zoo import base, manifest, registry, weights
+from zoo import registry
 from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import OptionError
+from zoo.weights import find, manifest, official, saved
+from zoo.weights.tensors import class_head, load_into, read_tensors
 
 LOGGER = logging.getLogger("zoo")
 
@@ -57,11 +59,11 @@ def create(
     if width is not None and (pretrained or base_weights or not name.isidentifier()):
         raise OptionError(f"{name}: no weights fit width={width}; leave the width out, or the weights.")
     if name.startswith("local-dir:"):
-        model = _with_weights(*weights.read_saved(Path(name.removeprefix("local-dir:"))))
+        model = _with_weights(*saved.read_saved(Path(name.removeprefix("local-dir:"))))
     elif name.startswith("hf-hub:"):
-        from zoo import hub
+        from zoo.weights import hub
 
-        model = _with_weights(*weights.read_saved(hub.snapshot(name.removeprefix("hf-hub:"))))
+        model = _with_weights(*saved.read_saved(hub.snapshot(name.removeprefix("hf-hub:"))))
     else:
         architecture, tag = registry.split_tag(name)
         config = registry.get_config(architecture)
@@ -69,8 +71,8 @@ def create(
             name, entry = manifest.find(name)
             config = replace(config.with_classes(entry.num_classes, entry.class_names), imgsz=entry.imgsz)
         if pretrained:
-            tensors = weights.read(weights.resolve(name))
-            model = _with_weights(replace(config, class_width=weights.class_head(tensors)[1]), tensors)
+            tensors = read_tensors(find.resolve(name))
+            model = _with_weights(replace(config, class_width=class_head(tensors)[1]), tensors)
         elif base_weights:
             model = _with_base(config, base_weights)
         else:
@@ -85,17 +87,17 @@ def create(
 
 def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> GraftedDetectionModel:
     model = build(config)
-    weights.load_into(model, tensors)
+    load_into(model, tensors)
     return model
 
 
 def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> GraftedDetectionModel:
-    file = base.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
-    found = base.read(file)
-    num_classes, class_width = weights.class_head(found.tensors)
+    file = official.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
+    found = official.read(file)
+    num_classes, class_width = class_head(found.tensors)
     config = replace(
         config.with_classes(num_classes, found.class_names), class_width=class_width, base_sha256=found.sha256
     )
     model = build(config)
-    weights.load_into(model, found.tensors, prefix="model.")
+    load_into(model, found.tensors, prefix="model.")
     return model

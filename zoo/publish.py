@@ -8,12 +8,13 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 
-from zoo import cards, manifest, weights
 from zoo.detector import GraftedDetectionModel
 from zoo.errors import ManifestError
 from zoo.factory import create
 from zoo.files import CONFIG_FILE, MODEL_FILE
-from zoo.hub import explained
+from zoo.report import cards
+from zoo.weights import find, manifest, saved
+from zoo.weights.hub import explained
 
 
 def push_to_hub(
@@ -44,7 +45,7 @@ def push_to_hub(
         HubError: The Hub refused or failed; nothing was published.
     """
     with tempfile.TemporaryDirectory() as folder:
-        directory = weights.save(model, folder)
+        directory = saved.save(model, folder)
         card = cards.render_model(model.config, f"hf-hub:{repo_id}")
         return _commit(directory, card, repo_id, private, revision, token, message)
 
@@ -66,8 +67,8 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
     full_name, _ = manifest.find(name)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
-        shutil.copyfile(weights.resolve(full_name), directory / MODEL_FILE)
-        weights.write_config(create(full_name, pretrained=True).config, directory)
+        shutil.copyfile(find.resolve(full_name), directory / MODEL_FILE)
+        saved.write_config(create(full_name, pretrained=True).config, directory)
         card = cards.render(full_name, repo_id)
         commit = _commit(directory, card, repo_id, private, None, token, f"Upload {full_name}")
     try:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from zoo import assets, manifest
+from zoo import assets
 from zoo.config import SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
+from zoo.weights import manifest
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
 

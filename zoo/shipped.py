@@ -10,11 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from zoo import assets, cards, manifest
+from zoo import assets
 from zoo.errors import ZooError
 from zoo.factory import create
 from zoo.files import MODEL_FILE, replacing, sha256
-from zoo.manifest import Entry
+from zoo.report import cards
+from zoo.weights import manifest
+from zoo.weights.manifest import Entry
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def ship(
     Args:
         directory: What `zoo.save` wrote.
         name: `"<architecture>.<tag>"`.
-        dataset: See `zoo.manifest.Entry`, as all that follow.
+        dataset: See `zoo.weights.manifest.Entry`, as all that follow.
         dataset_license: See there.
         dataset_source: See there.
         imgsz: See there.

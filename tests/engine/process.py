@@ -1,4 +1,4 @@
-"""One process of a torchrun: `zoo.train` with an eye on the parameters.
+"""One process of a torchrun: `zoo.engine.launch` with an eye on the parameters.
 
 Arguments: what to do to the training (`joined`, `apart`, `killed`), where to write the parameters, and those of
 `zoo train`.
@@ -16,8 +16,8 @@ from ultralytics.utils import RANK
 from ultralytics.utils.callbacks.base import default_callbacks
 from ultralytics.utils.torch_utils import unwrap_model
 
-import zoo.engine
-from zoo.train import main
+import zoo.engine.trainer
+from zoo.engine.launch import main
 
 
 class Apart:
@@ -29,7 +29,7 @@ class Apart:
 
 how, folder, *arguments = sys.argv[1:]
 if how == "apart":
-    zoo.engine.DistributedDataParallel = Apart
+    zoo.engine.trainer.DistributedDataParallel = Apart
 
 
 dtypes = set()

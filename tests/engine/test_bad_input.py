@@ -19,7 +19,7 @@ from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
 from tests.engine.conftest import write_data
-from zoo import options
+from zoo.engine.settings import NOT_IN_DEFAULTS, TRAIN_ONLY, parse_settings
 from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -165,11 +165,11 @@ KEYS = sorted(DEFAULT_CFG_DICT)
 @given(st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=12))
 def test_any_word_parses_or_is_an_option_error(word):
     try:
-        parsed = options.parse([word])
+        parsed = parse_settings([word])
     except OptionError as error:
         assert str(error).endswith(".") or ":" in str(error)
     else:
-        assert set(parsed) <= set(DEFAULT_CFG_DICT) | options.NOT_IN_DEFAULTS
+        assert set(parsed) <= set(DEFAULT_CFG_DICT) | NOT_IN_DEFAULTS
 
 
 @given(st.sampled_from(KEYS), st.data())
@@ -180,12 +180,12 @@ def test_a_typing_error_is_answered_with_the_name_meant(key, draw):
     wrong = key[:place] + key[place + 1 :]
     if wrong not in DEFAULT_CFG_DICT:
         with pytest.raises(OptionError, match="Did you mean"):
-            options.parse([f"{wrong}=1"])
+            parse_settings([f"{wrong}=1"])
 
 
 @pytest.mark.fast
 def test_values_are_typed_as_ultralytics_types_them():
-    assert options.parse(["epochs=3", "lr0=0.1", "data=a=b.yaml", "freeze_base=True"], also=options.TRAIN_ONLY) == {
+    assert parse_settings(["epochs=3", "lr0=0.1", "data=a=b.yaml", "freeze_base=True"], also=TRAIN_ONLY) == {
         "epochs": 3,
         "lr0": 0.1,
         "data": "a=b.yaml",
@@ -193,4 +193,4 @@ def test_values_are_typed_as_ultralytics_types_them():
     }
     for pairs in (["epochs=0"], ["imgsz=-64"], ["lr0=high"], ["freeze_base=True"], ["model=x"], ["verbose"]):
         with pytest.raises(OptionError):
-            options.parse(pairs)
+            parse_settings(pairs)

@@ -19,7 +19,7 @@ from ultralytics.utils.torch_utils import unwrap_model
 import zoo
 from zoo import cli
 from zoo.detector import GraftedDetectionModel
-from zoo.engine import ZooTrainer
+from zoo.engine.trainer import ZooTrainer
 
 STOCK_AUTOCAST = ultralytics_trainer.autocast
 FAMILIES = ["yolov8n_dattn", "yolov8n_a2", "yolo11n_halo", "yolov8n_hat"]
@@ -69,7 +69,7 @@ def test_every_family_trains_in_bfloat16(name, settings):
 
 @pytest.mark.parametrize("supported", [True, False])
 def test_a_processor_that_emulates_bfloat16_is_named(supported, settings, monkeypatch, caplog):
-    monkeypatch.setattr("zoo.engine._has_bfloat16", lambda: supported)
+    monkeypatch.setattr("zoo.engine.trainer._has_bfloat16", lambda: supported)
     ZooTrainer(overrides=settings | {"model": "yolov8n.yaml", "amp": "bf16"})
     assert ("amp=bf16 is emulated" in caplog.text) is not supported
 

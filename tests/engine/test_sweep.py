@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from zoo import cli, report
+from zoo import cli
+from zoo.engine.sweep import Plan, run
 from zoo.errors import OptionError, SweepError, ZooError
-from zoo.sweep import Plan, run
+from zoo.report import page
 
 
 @pytest.fixture
@@ -69,8 +70,8 @@ def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_pat
     assert run(Plan.read(plan(models=["yolov8n", "yolov8n_dattn"]))) == tmp_path / "sweep" / "results.csv"
     again = {path: path.stat().st_mtime_ns for path in written if path.parent.name == "run"}
     assert again == {path: written[path] for path in again} and len(again) == 2
-    page = report.write([tmp_path / "sweep"], tmp_path / "report.html").read_text()
-    assert "yolov8n_dattn" in page and "2 runs" in page
+    text = page.write([tmp_path / "sweep"], tmp_path / "report.html").read_text()
+    assert "yolov8n_dattn" in text and "2 runs" in text
 
 
 @pytest.mark.slow
@@ -136,7 +137,7 @@ def test_jobs_of_a_plan(plan, tmp_path):
         ("yolov8n_dattn", 1),
     ]
     command = jobs[3].command
-    assert command[1:4] == ["-m", "zoo.train", "yolov8n_dattn"]
+    assert command[1:4] == ["-m", "zoo.engine.launch", "yolov8n_dattn"]
     assert {"seed=1", "device=0", "epochs=1", f"save_dir={tmp_path}/sweep/shapes/yolov8n_dattn-s1/run"} <= set(command)
     last = jobs[3].folder / "run" / "weights" / "last.pt"
     last.parent.mkdir(parents=True)

@@ -12,7 +12,7 @@ import pytest
 
 from reproduce import pipeline
 from reproduce.pipeline import ROOT, append_row, load_recipe, parse
-from zoo.engine import ZooTrainer
+from zoo.engine.trainer import ZooTrainer
 from zoo.errors import DataError, OptionError
 
 RECIPES = sorted(path.stem for path in (ROOT / "reproduce" / "recipes").glob("*.yaml"))

@@ -13,8 +13,10 @@ from ultralytics.nn.tasks import DetectionModel
 
 import zoo
 from tests.weights.conftest import randomized, same
-from zoo import errors, weights
+from zoo import errors
 from zoo.files import sha256
+from zoo.weights import find
+from zoo.weights.tensors import load_into, read_tensors, write_tensors
 
 STOCK_TENSORS = {"yolov8n": 355, "yolo11n": 499}
 
@@ -77,7 +79,7 @@ def test_the_chosen_folder_comes_before_the_checkout(put, tmp_path, monkeypatch)
         zoo.create("yolov8n", pretrained=True)
     monkeypatch.setenv("ZOO_WEIGHTS_DIR", str(chosen))
     assert zoo.create("yolov8n", pretrained=True).config.num_classes == 1
-    assert weights.resolve("yolov8n") == chosen / file.name
+    assert find.resolve("yolov8n") == chosen / file.name
 
 
 def test_a_damaged_chosen_file_is_passed_over_and_left_alone(put, tmp_path, monkeypatch):
@@ -126,7 +128,7 @@ def test_base_weights_land_whole_under_fresh_grafts(tmp_path, monkeypatch, name,
     elif form == "state dict":
         torch.save(stock.state_dict(), file)
     else:
-        weights.write(stock.state_dict(), file, half=False)
+        write_tensors(stock.state_dict(), file, half=False)
     for _ in range(2):  # the second time from the conversion in the cache
         model = zoo.create(name, base_weights=file)
         landed = {key for key, tensor in model.state_dict().items() if key.startswith("model.")}
@@ -142,7 +144,7 @@ def test_base_weights_land_whole_under_fresh_grafts(tmp_path, monkeypatch, name,
 def test_a_base_of_another_scale_is_refused_with_every_name(tmp_path):
     file = tmp_path / "small.safetensors"
     small = DetectionModel("yolov8s.yaml", verbose=False).state_dict()
-    weights.write(small, file)
+    write_tensors(small, file)
     with pytest.raises(errors.StateDictError, match="nothing was loaded") as caught:
         zoo.create("yolov8n_dattn", base_weights=file)
     nano = DetectionModel("yolov8n.yaml", verbose=False).state_dict()
@@ -183,7 +185,7 @@ def test_base_weights_download_only_when_named_and_absent(tmp_path, monkeypatch)
         asked.append(Path(file))
         raise ConnectionError("no route")
 
-    monkeypatch.setattr("zoo.base.attempt_download_asset", refuse)
+    monkeypatch.setattr("zoo.weights.official.attempt_download_asset", refuse)
     with pytest.raises(errors.SourceError, match="the download failed: no route"):
         zoo.create("yolov8n_dattn", base_weights=True)
     assert asked == [tmp_path / "ultralytics" / "yolov8n.pt"]
@@ -226,9 +228,9 @@ def test_loading_holds_no_second_copy(tmp_path):
 
     model = torch.nn.ModuleList(torch.nn.Linear(1024, 1024) for _ in range(32))
     size = sum(tensor.nbytes for tensor in model.state_dict().values())
-    weights.write(model.state_dict(), tmp_path / "large.safetensors")
+    write_tensors(model.state_dict(), tmp_path / "large.safetensors")
     before = private()
-    tensors = weights.read(tmp_path / "large.safetensors")
-    weights.load_into(model, tensors)
+    tensors = read_tensors(tmp_path / "large.safetensors")
+    load_into(model, tensors)
     assert private() - before < 0.2 * size
     assert torch.equal(model[31].weight, tensors["31.weight"].float())

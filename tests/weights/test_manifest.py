@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.weights.test_untrusted import entry
-from zoo import errors, manifest
+from zoo import errors
+from zoo.weights import manifest
 
 pytestmark = pytest.mark.fast
 
 
 def test_nothing_here_imports_torch():
-    code = "import sys, zoo.manifest as m; m.entries(); sys.exit('torch' in sys.modules)"
+    code = "import sys, zoo.weights.manifest as m; m.entries(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
@@ -68,7 +69,7 @@ def test_a_malformed_manifest_is_not_overwritten(tmp_path):
 def test_processes_that_add_at_once_lose_no_entry(tmp_path):
     file = tmp_path / "weights_manifest.json"
     code = (
-        "import sys, json, pathlib; from zoo import manifest\n"
+        "import sys, json, pathlib; from zoo.weights import manifest\n"
         "for i in range(10): manifest.add(f'{sys.argv[1]}.{i}', json.loads(sys.argv[2]), pathlib.Path(sys.argv[3]))"
     )
     root = Path(__file__).parents[2]

@@ -9,7 +9,9 @@ import torch
 
 import zoo
 from tests.weights.conftest import randomized
-from zoo import cards, errors, manifest, shipped
+from zoo import errors, shipped
+from zoo.report import cards
+from zoo.weights import manifest
 
 
 @pytest.mark.parametrize("name", manifest.entries())

@@ -19,10 +19,12 @@ from safetensors.torch import save_file
 
 import zoo
 from tests.weights.conftest import randomized, same
-from zoo import base, errors, manifest, weights
+from zoo import errors
 from zoo.config import GraftConfig, ModelConfig
 from zoo.detector import _build_block
 from zoo.layers import BLOCKS
+from zoo.weights import manifest, official
+from zoo.weights.tensors import load_into, read_tensors
 
 FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -82,13 +84,13 @@ def test_files_that_are_not_safetensors(tmp_path, content, words):
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
     with pytest.raises(errors.FormatError, match=words):
-        weights.read(file)
+        read_tensors(file)
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
     for path in (tmp_path / "absent.safetensors", tmp_path):
         with pytest.raises(errors.SourceError, match="cannot read weights"):
-            weights.read(path)
+            read_tensors(path)
 
 
 @FUZZ
@@ -97,7 +99,7 @@ def test_any_bytes_read_as_tensors_or_fail_as_a_format_error(tmp_path, content):
     file = tmp_path / "fuzz.safetensors"
     file.write_bytes(content)
     try:
-        tensors = weights.read(file)
+        tensors = read_tensors(file)
     except errors.FormatError:
         return
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
@@ -113,7 +115,7 @@ def test_a_changed_byte_of_a_header_never_half_loads(saved, tmp_path, position, 
     target = torch.nn.Linear(1, 1)
     before = {key: tensor.clone() for key, tensor in target.state_dict().items()}
     with pytest.raises((errors.FormatError, errors.StateDictError)):
-        weights.load_into(target, weights.read(file))
+        load_into(target, read_tensors(file))
     assert all(torch.equal(before[key], tensor) for key, tensor in target.state_dict().items())
 
 
@@ -142,7 +144,7 @@ def test_tensors_that_do_not_fit_are_all_named_and_none_is_loaded(words):
     state = {key: tensor.clone() + 1 for key, tensor in before.items()}
     WRONG[words](state)
     with pytest.raises(errors.StateDictError, match=words):
-        weights.load_into(model, state)
+        load_into(model, state)
     assert all(torch.equal(before[key], tensor) for key, tensor in model.state_dict().items())
 
 
@@ -152,7 +154,7 @@ def test_every_problem_is_in_one_message():
     for words in ("missing: model.0.conv.weight", "unexpected: extra", "not finite: model.0.bn.weight"):
         WRONG[words](state)
     with pytest.raises(errors.StateDictError, match=r"missing: .*unexpected: .*not finite: "):
-        weights.load_into(model, state)
+        load_into(model, state)
 
 
 class Harm:
@@ -190,13 +192,13 @@ def test_an_archive_of_something_else_is_refused(tmp_path, monkeypatch):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("hello.txt", "hello")
     with pytest.raises(errors.FormatError, match="nothing in it was run"):
-        base.read(file)
+        official.read(file)
     file.write_bytes(b"\x89PNG")
     with pytest.raises(errors.FormatError):
-        base.read(file)
+        official.read(file)
     torch.save({"model": 3, "ema": None}, file)
     with pytest.raises(errors.FormatError, match="neither a model nor a state dict"):
-        base.read(file)
+        official.read(file)
 
 
 def test_a_damaged_conversion_in_the_cache_is_made_again(tmp_path, monkeypatch):
@@ -389,7 +391,7 @@ def test_a_save_that_fails_leaves_what_was_there(saved, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("zoo.weights.save_file", full)
+        patched.setattr("zoo.weights.tensors.save_file", full)
         with pytest.raises(OSError, match="No space left"):
             zoo.save(randomized("yolov8n_a2", num_classes=2), tmp_path)
     assert same(first, zoo.create(f"local-dir:{tmp_path}"))
@@ -397,7 +399,7 @@ def test_a_save_that_fails_leaves_what_was_there(saved, tmp_path, monkeypatch):
 
 
 def test_extra_tensors_in_a_good_file_are_refused(saved, tmp_path):
-    tensors = weights.read(saved / "model.safetensors")
+    tensors = read_tensors(saved / "model.safetensors")
     save_file({**tensors, "more": torch.zeros(1)}, tmp_path / "more.safetensors")
     with pytest.raises(errors.StateDictError, match="unexpected: more"):
-        weights.load_into(zoo.create("yolov8n_a2", num_classes=2), weights.read(tmp_path / "more.safetensors"))
+        load_into(zoo.create("yolov8n_a2", num_classes=2), read_tensors(tmp_path / "more.safetensors"))

@@ -2,17 +2,17 @@
 
 Two processes on CPU, joined by gloo:
 
-    torchrun --standalone --nproc-per-node=2 -m zoo.train yolov8n_dattn data=my.yaml device=cpu
+    torchrun --standalone --nproc-per-node=2 -m zoo.engine.launch yolov8n_dattn data=my.yaml device=cpu
 
 All eight GPUs of a machine, joined by NCCL (`zoo train ... device=0,1,2,3,4,5,6,7` starts the same by itself):
 
-    torchrun --standalone --nproc-per-node=8 -m zoo.train yolov8s_dattn data=my.yaml batch=128
+    torchrun --standalone --nproc-per-node=8 -m zoo.engine.launch yolov8s_dattn data=my.yaml batch=128
 
 Two machines of eight GPUs; the same line on both, where `first` is the name of one of them, port 29500 is open on it,
 and the working directory, the data and the folder of the run are on a file system that both see:
 
     torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first:29500 --rdzv-id=run1 \
-        -m zoo.train yolov8s_dattn data=my.yaml batch=256 project=/shared/runs
+        -m zoo.engine.launch yolov8s_dattn data=my.yaml batch=256 project=/shared/runs
 
 `batch` is that of all processes together. When a process dies, torchrun ends the others, says which it was and exits
 with an error; go on with the same line and `<run>/weights/last.pt resume=True` in place of the name and settings.
@@ -24,8 +24,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from zoo import options
 from zoo.cli import main as command
+from zoo.engine.settings import TRAIN_ONLY, parse_settings
 from zoo.errors import ZooError
 
 
@@ -59,7 +59,7 @@ def _settings_of_group(pairs: Sequence[str]) -> list[str]:
     from torch.distributed.rendezvous import rendezvous
     from ultralytics.cfg import get_cfg, get_save_dir
 
-    settings = options.parse(pairs, also=options.TRAIN_ONLY)
+    settings = parse_settings(pairs, also=TRAIN_ONLY)
     added = []
     if settings.get("device") is None and torch.cuda.is_available():
         added.append(f"device={','.join(map(str, range(int(os.environ['LOCAL_WORLD_SIZE']))))}")
@@ -67,7 +67,7 @@ def _settings_of_group(pairs: Sequence[str]) -> list[str]:
         store, rank, _ = next(rendezvous("env://"))
         key = f"zoo/folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         if rank == 0:
-            for name in options.TRAIN_ONLY:
+            for name in TRAIN_ONLY:
                 settings.pop(name, None)
             store.set(key, str(get_save_dir(get_cfg(overrides={**settings, "task": "detect", "mode": "train"}))))
         added.append(f"save_dir={store.get(key).decode()}")

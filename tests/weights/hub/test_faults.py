@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.conftest import randomized
-from tests.hub.server import Handler, Hub
-from tests.hub.test_hub import fails
-from zoo import manifest
+from tests.weights.hub.conftest import randomized
+from tests.weights.hub.server import Handler, Hub
+from tests.weights.hub.test_hub import fails
+from zoo.weights import manifest
 
 
 @pytest.fixture

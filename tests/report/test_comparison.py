@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from tests.engine.test_scatter import shown
-from zoo import assets, report
+from tests.report.test_scatter import shown
+from zoo import assets
 from zoo.errors import DataError, OptionError
+from zoo.report import page, runs, statistics
 
 
 def table(path, rows):
@@ -36,12 +37,12 @@ def rows(model, scores, **more):
     ("freedom", "t"), [(1, 12.7062), (2, 4.30265), (3, 3.18245), (4, 2.77645), (9, 2.26216), (30, 2.04227)]
 )
 def test_student_t_as_tabulated(freedom, t):
-    assert report.t_quantile(freedom) == pytest.approx(t, abs=1e-4)
+    assert statistics.t_quantile(freedom) == pytest.approx(t, abs=1e-4)
 
 
 def compared(found, metric="val_mAP50-95"):
     """Label to line, of rows of one data set."""
-    (comparison,) = report.compare([{"data": "d", **row} for row in found], metric)
+    (comparison,) = statistics.compare([{"data": "d", **row} for row in found], metric)
     return {line.label: line for line in comparison.lines}
 
 
@@ -123,7 +124,7 @@ def test_the_word_follows_the_interval(grafted, words):
 @pytest.mark.fast
 def test_one_seed_has_no_interval():
     line = compared(rows("yolov8n", [0.5]))["yolov8n"]
-    assert line.score == report.Estimate(0.5, None, 1) and line.cells["score"] == "0.500, one seed"
+    assert line.score == statistics.Estimate(0.5, None, 1) and line.cells["score"] == "0.500, one seed"
 
 
 @pytest.mark.fast
@@ -203,7 +204,7 @@ def test_other_settings_are_not_compared():
     both = rows("yolov8n", [0.2, 0.3], imgsz=320, epochs=5) + rows("yolov8n_dattn", [0.4, 0.5], imgsz=640)
     both += rows("yolov8n_dattn", [0.9, 0.9], imgsz=320, base_weights="yolov8n.pt", epochs=7)
     both += rows("yolov8n_hat", [0.9, 0.9], imgsz=320, epochs=4)[:1]
-    found = report.compare([{"data": "d", **row} for row in both], "val_mAP50-95")
+    found = statistics.compare([{"data": "d", **row} for row in both], "val_mAP50-95")
     titles = ["d, 320 px, 4 to 5 epochs", "d, 320 px, from yolov8n.pt, 7 epochs", "d, 640 px"]
     assert [comparison.title for comparison in found] == titles
     assert [line.label for line in found[1].lines] == ["yolov8n_dattn"]
@@ -251,7 +252,7 @@ def test_page_is_whole_and_alone(tmp_path):
     found.append({"model": "yolov8n_hat", "seed": 0, "status": "failed", "error": "exit code 1"})
     (tmp_path / "speed.csv").write_text("model,ms\nyolov8n,3\n")
     file = table(tmp_path / "shapes.csv", found)
-    text = report.write([file, tmp_path / "speed.csv"], tmp_path / "out" / "report.html").read_text()
+    text = page.write([file, tmp_path / "speed.csv"], tmp_path / "out" / "report.html").read_text()
     seen = Page(text)
     assert not seen.addresses and "@import" not in text and "url(h" not in text, "nothing is fetched"
     assert "13 runs. 1 of them" in text and "<h2>shapes</h2>" in text and "speed" not in text
@@ -260,7 +261,7 @@ def test_page_is_whole_and_alone(tmp_path):
     assert [panel["cost"] for panel in shown(drawing)] == ["GFLOPs at 640 px", "ms an image"]
     assert sorted(point["label"] for point in shown(drawing)[0]["points"]) == ["yolov8n", "yolov8n_a2", "yolov8n_dattn"]
     random.shuffle(found)
-    assert report.render(report.read_rows([table(file, found)])) == text, "the order of the rows does not matter"
+    assert page.render(runs.read_rows([table(file, found)])) == text, "the order of the rows does not matter"
 
 
 @pytest.mark.fast
@@ -271,7 +272,7 @@ def test_runs_of_ultralytics_are_read(tmp_path):
     (run / "results.csv").write_text(
         "epoch,time,metrics/mAP50(B),metrics/mAP50-95(B)\n1,1.0,0.4,0.2\n2,2.0,0.5,0.3\n3,3.0,0.6,0.25\n"
     )
-    assert report.read_rows([tmp_path / "runs"]) == [
+    assert runs.read_rows([tmp_path / "runs"]) == [
         {
             "data": "shapes",
             "model": "yolov8n_dattn",
@@ -284,21 +285,21 @@ def test_runs_of_ultralytics_are_read(tmp_path):
     ]
     (run / "results.csv").write_text("epoch\n")
     with pytest.raises(DataError, match="not the folder of a training that ended an epoch"):
-        report.read_rows([tmp_path / "runs"])
+        runs.read_rows([tmp_path / "runs"])
 
 
 @pytest.mark.fast
 def test_nothing_to_report(tmp_path):
     with pytest.raises(DataError, match="no file or folder"):
-        report.write([tmp_path / "absent.csv"], tmp_path / "page.html")
+        page.write([tmp_path / "absent.csv"], tmp_path / "page.html")
     with pytest.raises(DataError, match="neither rows"):
-        report.write([tmp_path], tmp_path / "page.html")
+        page.write([tmp_path], tmp_path / "page.html")
     (tmp_path / "speed.csv").write_text("model,ms\nyolov8n,3\n")
     with pytest.raises(DataError, match=r"neither rows .* are in .*speed.csv"):
-        report.write([tmp_path / "speed.csv"], tmp_path / "page.html")
+        page.write([tmp_path / "speed.csv"], tmp_path / "page.html")
     failed = table(tmp_path / "failed.csv", [{"model": "yolov8n", "seed": 0, "status": "failed"}])
     with pytest.raises(DataError, match="none of 1 runs is complete"):
-        report.write([failed], tmp_path / "page.html")
+        page.write([failed], tmp_path / "page.html")
     with pytest.raises(OptionError, match="no run has 'AP'; there are val_mAP50-95"):
-        report.write([table(tmp_path / "one.csv", rows("yolov8n", [0.1]))], tmp_path / "page.html", "AP")
+        page.write([table(tmp_path / "one.csv", rows("yolov8n", [0.1]))], tmp_path / "page.html", "AP")
     assert not (tmp_path / "page.html").exists()

@@ -7,9 +7,9 @@ from functools import partial
 
 import pytest
 
-from tests.hub.conftest import ClientError, randomized
-from tests.hub.server import Handler
-from zoo import manifest
+from tests.weights.hub.conftest import ClientError, randomized
+from tests.weights.hub.server import Handler
+from zoo.weights import manifest
 
 
 def fails(client, *request, **options) -> tuple[str, str]:

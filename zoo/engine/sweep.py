@@ -39,7 +39,8 @@ from typing import Any
 
 import yaml
 
-from zoo import assets, options, registry
+from zoo import assets, registry
+from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.errors import OptionError, SweepError
 from zoo.files import write_text
 
@@ -137,7 +138,7 @@ class Plan:
                 raise OptionError(f"recipes: the arguments of {name!r} must be a list, found {arguments!r}.")
         if chosen := [key for key in _FROM_PLAN if key in self.train]:
             raise OptionError(f"train: {', '.join(chosen)} cannot be set; the sweep does.")
-        options.check(self.train, also=options.TRAIN_ONLY | {"base_weights"})
+        check_settings(self.train, also=TRAIN_ONLY | {"base_weights"})
 
     def jobs(self) -> list[Job]:
         """Every combination, seeds outermost, so that a sweep cut short has compared all models."""
@@ -173,13 +174,19 @@ class Job:
             return [sys.executable, str(script), *options, *map(str, self.plan.recipes[self.data])]
         last = self.folder / "run" / "weights" / "last.pt"
         if last.is_file():
-            return [sys.executable, "-m", "zoo.train", str(last), "resume=True"]
+            return [sys.executable, "-m", "zoo.engine.launch", str(last), "resume=True"]
         settings = dict(self.plan.train)
         if base := settings.pop("base_weights", None):
             settings["pretrained"] = base
         settings |= {"data": Path(self.plan.data[self.data]).absolute(), "seed": self.seed}
         settings |= {"device": 0 if self.plan.gpus else "cpu", "save_dir": self.folder / "run"}
-        return [sys.executable, "-m", "zoo.train", self.model, *(f"{key}={value}" for key, value in settings.items())]
+        return [
+            sys.executable,
+            "-m",
+            "zoo.engine.launch",
+            self.model,
+            *(f"{key}={value}" for key, value in settings.items()),
+        ]
 
     def run(self) -> dict[str, Any]:
         """Run the command to its end, its output in `log.txt`, and return the results row."""
@@ -208,7 +215,7 @@ class Job:
         if self.data in self.plan.recipes:
             [written] = self.folder.glob("runs/*/*/row.json")
             return json.loads(written.read_text())
-        from zoo.report import read_run
+        from zoo.report.runs import read_run
 
         return {**read_run(self.folder / "run"), "data": self.data, "model": self.model}
 

@@ -12,8 +12,10 @@ import yaml
 from tests.weights.conftest import put as put
 from tests.weights.conftest import randomized
 from tests.weights.conftest import shelf as shelf
-from zoo import cards, errors, manifest, registry
+from zoo import errors, registry
 from zoo.layers import BLOCKS
+from zoo.report import cards
+from zoo.weights import manifest
 
 
 @pytest.mark.fast
@@ -156,5 +158,7 @@ def test_the_card_of_a_users_own_model_claims_no_metrics():
 
 
 def test_cards_need_no_torch():
-    code = "import sys; from zoo import cards; cards.render('yolov8n_dattn.digits'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from zoo.report import cards; cards.render('yolov8n_dattn.digits'); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

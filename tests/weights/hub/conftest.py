@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import zoo
-from tests.hub.server import Hub
 from tests.weights.conftest import put as put
 from tests.weights.conftest import randomized as randomized
 from tests.weights.conftest import shelf as shelf
+from tests.weights.hub.server import Hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ class Client:
         clean = {key: value for key, value in clean.items() if not key.lower().endswith("_proxy")}
         quiet = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_ETAG_TIMEOUT": "3"}
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "tests.hub.client"],
+            [*prefix, sys.executable, "-m", "tests.weights.hub.client"],
             cwd=ROOT,
             env={**clean, **quiet, "HF_HOME": str(home), "YOLO_OFFLINE": "1", **environment},
             stdin=subprocess.PIPE,

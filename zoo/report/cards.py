@@ -6,12 +6,15 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo import assets, manifest, registry, report
+from zoo import assets, registry
 from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.errors import DataError
 from zoo.files import write_text
-from zoo.manifest import Entry
 from zoo.registry import ModelInfo
+from zoo.report import statistics
+from zoo.report.runs import read_rows
+from zoo.weights import manifest
+from zoo.weights.manifest import Entry
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def _latency(info: ModelInfo) -> list[str]:
             f"{row['base_ms']} ms of the base in the same run (fused, channels-last, {row['threads']} threads of "
             f"{row['machine']}, torch {row['torch']})."
             for row in csv.DictReader(lines)
-            if report.label(row) == info.name
+            if statistics.label(row) == info.name
         ]
 
 
@@ -264,11 +267,11 @@ def _results(config: ModelConfig, tag: str, entry: Entry) -> str:
 def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
     """What the recorded runs of this model and of its controls say about the attention."""
     try:
-        runs = report.read_rows([assets.root() / "results" / f"{tag}.csv"])
+        runs = read_rows([assets.root() / "results" / f"{tag}.csv"])
     except DataError:
         runs = []
     alike = [run for run in runs if run.get("imgsz") == str(imgsz) and not run.get("base_weights")]
-    lines = {line.label: line for found in report.compare(alike, "val_mAP50-95") for line in found.lines}
+    lines = {line.label: line for found in statistics.compare(alike, "val_mAP50-95") for line in found.lines}
     own = lines.get(config.name)
     if own is None or own.score is None:
         return f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."
@@ -288,7 +291,7 @@ def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
     return "\n".join([*said, "", _VERDICTS[verdict]])
 
 
-# By the verdict of `zoo.report.Difference` against the plain base.
+# By the verdict of `zoo.report.statistics.Difference` against the plain base.
 _VERDICTS = {
     "better": "Against the plain base, the attention helped here.",
     "worse": "Against the plain base, the attention did harm here.",
@@ -298,7 +301,7 @@ _VERDICTS = {
 }
 
 
-def _over(estimate: report.Estimate) -> str:
+def _over(estimate: statistics.Estimate) -> str:
     return f" ({estimate.count} seeds)" if estimate.count > 1 else ""
 
 

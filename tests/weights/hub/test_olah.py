@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.hub.conftest import Client
-from tests.hub.test_hub import fails
+from tests.weights.hub.conftest import Client
+from tests.weights.hub.test_hub import fails
 
 pytest.importorskip("olah")
 

@@ -17,9 +17,10 @@ from ultralytics.utils import SETTINGS
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 import zoo
-from zoo import weights
 from zoo.errors import FormatError, SourceError, ZooError
 from zoo.files import sha256
+from zoo.weights.find import chosen_folder
+from zoo.weights.tensors import read_tensors, write_tensors
 
 LOGGER = logging.getLogger("zoo")
 
@@ -51,7 +52,7 @@ def find(file: str | Path) -> Path:
     file = Path(file)
     places = [file]
     if file.name == str(file):
-        places += [Path(folder) / file for folder in (weights.chosen_folder(), SETTINGS["weights_dir"]) if folder]
+        places += [Path(folder) / file for folder in (chosen_folder(), SETTINGS["weights_dir"]) if folder]
     for place in places:
         if place.is_file():
             return place
@@ -82,21 +83,21 @@ def read(path: Path) -> Base:
     digest = sha256(path)
     LOGGER.info("base weights %s, sha256 %s", path, digest)
     if path.suffix == ".safetensors":
-        return Base(weights.read(path), None, digest)
+        return Base(read_tensors(path), None, digest)
     converted = Path(constants.HF_HOME) / "yolo-attention-zoo" / f"{digest}.safetensors"
     try:
         return _read_converted(converted, digest)
     except ZooError:
         tensors, names = _unpickle(path)
     try:
-        weights.write(tensors, converted, half=False, metadata={"class_names": json.dumps(names)})
+        write_tensors(tensors, converted, half=False, metadata={"class_names": json.dumps(names)})
     except OSError as error:
         LOGGER.warning("%s was not kept as safetensors: %s", path, error)
     return Base(tensors, names, digest)
 
 
 def _read_converted(path: Path, digest: str) -> Base:
-    tensors = weights.read(path)
+    tensors = read_tensors(path)
     with safe_open(path, "pt") as file:
         names = json.loads(file.metadata()["class_names"])
     return Base(tensors, tuple(names) if names else None, digest)

@@ -1,4 +1,4 @@
-"""`zoo.YOLO`: the Ultralytics engine on a zoo model, with the grafts alive through every rebuild.
+"""Ultralytics' trainer for models that carry grafts.
 
 What a resumed run repeats exactly, and what it cannot: Ultralytics' checkpoint holds the averaged weights (EMA) in half
 precision, the optimiser's state and the epoch, but neither the raw weights nor the state of any random generator. A
@@ -10,15 +10,12 @@ epoch it follows the uninterrupted run up to rounding and the lag of the average
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
-import ultralytics
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from ultralytics.cfg import DEFAULT_CFG_DICT
@@ -26,16 +23,15 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import LOCAL_RANK, RANK, USER_CONFIG_DIR, WORLD_SIZE
+from ultralytics.utils import LOCAL_RANK, RANK, WORLD_SIZE
 from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first
 
-from zoo import cards, data, options, weights
 from zoo.detector import GraftedDetectionModel
-from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError, ZooError
-from zoo.factory import create
+from zoo.engine import data
+from zoo.errors import CheckpointError, DataError, OptionError, ZooError
 from zoo.files import replacing, write_text
-
-_FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
+from zoo.report import cards
+from zoo.weights import saved
 
 # OpenVINO reports its use over the network from its import on, unless the package that does so cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -145,7 +141,7 @@ class ZooTrainer(DetectionTrainer):
         staging = self.wdir / ".saving"
         self.wdir, self.last, self.best = staging, staging / self.last.name, staging / self.best.name
         try:
-            saved = super().save_model()
+            written = super().save_model()
             for file in staging.iterdir():
                 _replace(file, places[0] / file.name)
         except OSError as error:
@@ -157,7 +153,7 @@ class ZooTrainer(DetectionTrainer):
         finally:
             self.wdir, self.last, self.best = places
             shutil.rmtree(staging, ignore_errors=True)
-        return saved
+        return written
 
     def final_eval(self) -> None:
         """Validate the best checkpoint, and write it as the zoo's own files.
@@ -183,141 +179,16 @@ class ZooTrainer(DetectionTrainer):
             self.metrics.pop("fitness", None)
             if isinstance(model, GraftedDetectionModel):
                 model.yaml["imgsz"] = self.args.imgsz
-                folder = weights.save(model, self.wdir / "zoo")
+                folder = saved.save(model, self.wdir / "zoo")
                 write_text(folder / "README.md", cards.render_model(model.config, f"local-dir:{folder}"))
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1
 
 
-class YOLO(ultralytics.YOLO):
-    """The Ultralytics engine on a zoo model: `train`, `val`, `predict`, `track`, `export`, `benchmark`, `tune`.
-
-    A model without weights is initialised by `train(seed=...)`: under one seed, a grafted model and its plain base
-    start from the same stock weights.
-
-    Args:
-        model: Anything `zoo.create` takes, or a file that `ultralytics.YOLO` takes.
-        task: As in `ultralytics.YOLO`.
-        verbose: As in `ultralytics.YOLO`.
-        **options: Passed to `zoo.create`.
-
-    Raises:
-        ZooError: As `zoo.create`.
-    """
-
-    def __init__(
-        self, model: str | Path = "yolov8n_dattn", task: str | None = None, verbose: bool = False, **options: Any
-    ) -> None:
-        _provide_font()
-        self._create_options = options
-        super().__init__(model, task=task, verbose=verbose)
-
-    @property
-    def task_map(self) -> dict[str, dict[str, Any]]:
-        """Ultralytics' table with the zoo's model and trainer for detection."""
-        table = super().task_map
-        return {**table, "detect": {**table["detect"], "model": GraftedDetectionModel, "trainer": ZooTrainer}}
-
-    def train(self, trainer: type[DetectionTrainer] | None = None, **settings: Any) -> Any:
-        """Train as Ultralytics does, after a look at the options.
-
-        Args:
-            trainer: Another trainer than the zoo's.
-            **settings: Ultralytics' training settings, and `freeze_base=True` to train the grafts and the head alone:
-                every stock layer before the head keeps its weights and its batch statistics. It is written down as
-                Ultralytics' own `freeze`, so it survives resuming and distributed training. `amp="bf16"` also works on
-                a CPU: 1.8 times faster steps where it has AVX512-BF16, half as fast as float32 on AVX-512 without, and
-                many times slower still below that.
-
-        Returns:
-            Ultralytics' metrics; one a data set when `data` is a list.
-
-        Raises:
-            OptionError: A setting is unknown or impossible, or there is nothing to resume.
-            DataError: The data YAML, an image or a label is unusable.
-        """
-        self._check_is_pytorch_model()
-        options.check(settings, also=options.TRAIN_ONLY)
-        if settings.pop("freeze_base", False):
-            if settings.get("freeze") is not None:
-                raise OptionError("freeze and freeze_base exclude each other; freeze_base freezes all but the head.")
-            settings["freeze"] = list(range(len(self.model.model) - 1))
-        if settings.get("pretrained") is True and self.overrides.get("pretrained") is False:
-            raise OptionError(
-                f"{self.model_name} was built without weights; load them first: "
-                f"zoo.YOLO({self.model_name!r}, pretrained=True), or base_weights=PATH."
-            )
-        if settings.get("resume"):
-            self._check_resume(settings["resume"])
-        return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
-
-    def tune(self, *args: Any, **settings: Any) -> Any:
-        """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
-
-        Ultralytics starts its own command for every trial, which would refuse the grafts.
-        """
-        stock = ultralytics_trainer.MultiTrainer
-        ultralytics_trainer.MultiTrainer = lambda _, *rest: stock(self._smart_load("trainer"), *rest)
-        try:
-            return super().tune(*args, **settings)
-        finally:
-            ultralytics_trainer.MultiTrainer = stock
-
-    def _check_resume(self, resume: Any) -> None:
-        """Ultralytics starts afresh where it cannot resume, and resumes its latest run where a file is missing."""
-        if resume is True:
-            if not self.ckpt or self.ckpt.get("epoch", -1) < 0 or self.ckpt.get("optimizer") is None:
-                raise OptionError(
-                    f"{self.model_name} is not a checkpoint of an unfinished run; resume with "
-                    'zoo.YOLO("<run>/weights/last.pt").train(resume=True).'
-                )
-        elif not Path(resume).is_file():
-            raise OptionError(f"resume={resume}: there is no such checkpoint.")
-        else:
-            saved, _ = load_checkpoint(resume)
-            if _shapes(saved) != _shapes(self.model):
-                raise OptionError(
-                    f"resume={resume} holds another architecture than {self.model_name}: "
-                    f"{saved.yaml.get('name', 'a stock model')}. Resume it with "
-                    f"zoo.YOLO({str(resume)!r}).train(resume=True)."
-                )
-
-    def _load(self, weights: str, task: str | None = None) -> None:
-        if Path(weights).suffix in _FILE_SUFFIXES or (Path(weights).is_file() and ":" not in weights):
-            try:
-                super()._load(weights, task)
-            except FileNotFoundError as error:
-                raise SourceError(f"there is no file {weights}.") from error
-            except (EOFError, RuntimeError, TypeError, pickle.UnpicklingError) as error:
-                raise FormatError(
-                    f"{weights} is no checkpoint of Ultralytics: it is empty, truncated or another kind of file."
-                ) from error
-            return
-        self.model = create(weights, **self._create_options)
-        has_weights = ":" in weights or any(self._create_options.get(key) for key in ("pretrained", "base_weights"))
-        self.ckpt = {"model": self.model}  # makes train() rebuild from this model rather than look for a file
-        self.overrides = {
-            "model": weights,
-            "task": "detect",
-            "pretrained": has_weights,
-            "imgsz": self.model.yaml["imgsz"],
-        }
-        self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}
-        self.model.pt_path = _checkpoint_name(weights)
-        self.task = "detect"
-        self.model_name = weights
-
-
 def _has_bfloat16() -> bool:
     """Whether PyTorch computes bfloat16 on this CPU by AVX-512 or Arm's instructions rather than one by one."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
-def _shapes(model: Any) -> dict[str, torch.Size]:
-    """What distinguishes architectures, whatever their classes."""
-    head = f"model.{len(model.model) - 1}.cv3."
-    return {key: tensor.shape for key, tensor in model.state_dict().items() if not key.startswith(head)}
 
 
 def _strip(file: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -335,25 +206,8 @@ def _replace(written: Path, place: Path) -> None:
     os.replace(written, place)
 
 
-def _checkpoint_name(name: str) -> str:
-    """The file that Ultralytics would have loaded: exports are written beside it, under its stem."""
-    if name.startswith("local-dir:"):
-        return str(Path(name.removeprefix("local-dir:"), "model.pt"))
-    return f"{Path(name.removeprefix('hf-hub:').partition('@')[0]).name}.pt"
-
-
 def _use_all_cores(trainer: DetectionTrainer) -> None:
     """Undo Ultralytics' thread limit, which leaves a CPU run one core short; processes of a machine share its cores."""
     if trainer.device.type == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-
-
-def _provide_font() -> None:
-    """Place a font that matplotlib ships where Ultralytics looks before it downloads one."""
-    bundled = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
-        target = USER_CONFIG_DIR / name
-        if not target.exists():
-            with replacing(target) as temporary:
-                shutil.copyfile(bundled, temporary)

@@ -13,7 +13,7 @@ NOT_IN_DEFAULTS = frozenset({"augmentations", "save_dir"})
 FIXED_BY_VERB = frozenset({"model", "mode", "task"})
 
 
-def parse(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]:
+def parse_settings(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]:
     """Read `key=value` words.
 
     Args:
@@ -21,7 +21,7 @@ def parse(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]
         also: Keys to accept beside Ultralytics'.
 
     Raises:
-        OptionError: A word is not of this form, or as `check`.
+        OptionError: A word is not of this form, or as `check_settings`.
     """
     from ultralytics.cfg import smart_value
 
@@ -33,11 +33,11 @@ def parse(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]
         if key in FIXED_BY_VERB:
             raise OptionError(f"{key!r} cannot be set here; the command itself says it.")
         options[key] = smart_value(value)
-    check(options, also=also)
+    check_settings(options, also=also)
     return options
 
 
-def check(options: Mapping[str, Any], *, also: Collection[str] = ()) -> None:
+def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) -> None:
     """Refuse options that Ultralytics does not know or cannot use.
 
     Args:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zoo.scatter import Panel, Point, draw
+from zoo.report.scatter import Panel, Point, draw
 
 SVG, DC = "{http://www.w3.org/2000/svg}", "{http://purl.org/dc/elements/1.1/}"
 POINTS = [

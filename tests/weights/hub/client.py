@@ -15,7 +15,8 @@ import torch
 from huggingface_hub import constants
 
 import zoo
-from zoo import assets, hub, publish, shipped, weights
+from zoo import assets, publish, shipped
+from zoo.weights import find, hub
 
 
 def fingerprint(model: torch.nn.Module) -> list[float]:
@@ -34,7 +35,7 @@ def fetch(repo_id: str, revision: str, file: str) -> str:
 
 
 def resolve(name: str) -> str:
-    return str(weights.resolve(name))
+    return str(find.resolve(name))
 
 
 def push(name: str, repo_id: str, **options: object) -> str:

@@ -1,0 +1,111 @@
+"""Tensors: safetensors files written whole and read without trust, and into a model, all tensors or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zoo.errors import FormatError, SourceError, StateDictError
+from zoo.files import replacing
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+_INTEGERS = (torch.int64, torch.int32)
+
+
+def write_tensors(
+    tensors: Mapping[str, Tensor], path: Path, *, half: bool = True, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, to a temporary name first and then renamed into place.
+
+    Args:
+        tensors: By state-dict key.
+        path: Replaced when present; its folder is created when absent.
+        half: Store floating point as fp16, except tensors with values beyond its range.
+        metadata: Strings for the file's header.
+    """
+    stored = {key: (_halved(t) if half else t).detach().cpu().contiguous() for key, t in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(stored, temporary, metadata={"format": "pt", **(metadata or {})})
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Map a safetensors file into memory; pages are read from disk when a tensor is used.
+
+    Raises:
+        SourceError: There is no such file.
+        FormatError: The file is truncated, lies about its sizes, or is something else.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as error:
+        raise SourceError(f"cannot read weights {path}: {error.strerror}.") from error
+    if start[:1] == b"\x80" or start[:2] == b"PK":
+        raise FormatError(f"{path} is a pickle, not safetensors; it was not opened. Convert it with zoo.save.")
+    header = int.from_bytes(start, "little")
+    if len(start) < 8 or header > size - 8:
+        raise FormatError(f"{path} is truncated or not safetensors: {size} bytes cannot hold a header of {header}.")
+    try:
+        return load_file(path)
+    except Exception as error:  # whatever a parser of untrusted bytes may raise
+        raise FormatError(f"{path} is not a readable safetensors file: {error}.") from error
+
+
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str = "") -> None:
+    """Copy tensors into a model, in the model's dtype, if and only if every one fits.
+
+    Args:
+        model: Where the tensors go.
+        tensors: All of the model's, or all of those that start with `prefix`.
+        prefix: `"model."` for the stock layers alone.
+
+    Raises:
+        StateDictError: Tensors are missing, unexpected, of the wrong shape or kind, or not finite; nothing was loaded.
+    """
+    state = {key: tensor for key, tensor in model.state_dict().items() if key.startswith(prefix)}
+    shared = sorted(state.keys() & tensors.keys())
+    problems = {
+        "missing": sorted(state.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - state.keys()),
+        "wrong shape": [
+            f"{key} {tuple(tensors[key].shape)} for {tuple(state[key].shape)}"
+            for key in shared
+            if tensors[key].shape != state[key].shape
+        ],
+        "wrong dtype": [
+            f"{key} {tensors[key].dtype} for {state[key].dtype}"
+            for key in shared
+            if tensors[key].dtype not in (_FLOATS if state[key].is_floating_point() else _INTEGERS)
+        ],
+        "not finite": [key for key in shared if tensors[key].dtype in _FLOATS and not tensors[key].isfinite().all()],
+    }
+    found = "; ".join(f"{what}: {', '.join(keys)}" for what, keys in problems.items() if keys)
+    if found:
+        raise StateDictError(f"the tensors do not fit the model, nothing was loaded. {found}.")
+    with torch.no_grad():
+        for key, target in state.items():
+            target.copy_(tensors[key])
+
+
+def class_head(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Number of classes and hidden channels of the class branch of a detector's tensors.
+
+    Raises:
+        StateDictError: They have no class head where Ultralytics keeps it.
+    """
+    heads = [t.shape for key, t in tensors.items() if key.startswith("model.") and key.endswith(".cv3.0.2.weight")]
+    if len(heads) != 1 or len(heads[0]) != 4:
+        raise StateDictError(f"not a YOLOv8 or YOLO11 detector: no class head among {len(tensors)} tensors.")
+    return heads[0][0], heads[0][1]
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    half = tensor.half()
+    return half if torch.equal(half.isfinite(), tensor.isfinite()) else tensor
