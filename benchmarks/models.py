@@ -2,7 +2,7 @@
 
 Run: `python -m benchmarks.models`. Model and base are fused, channels-last, carry the same stock weights and open
 gates, and are timed in one process, in turns, at 640 x 640 in `inference_mode`. `ms` is the median of a forward.
-The widened plain model, the size control of `results/PROTOCOL.md`, has a row too.
+The widened plain model, the size control of `docs/PROTOCOL.md`, has a row too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write what is generated: blocks of Markdown files, the drawing of `docs/` and the page of `results/`.
+"""Write what is generated: blocks of Markdown files, the drawing and the page of `docs/`.
 
 Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!-- NAME: generated -->` and
 `<!-- end -->`, within a line or around lines. The names, some with arguments:
@@ -26,7 +26,7 @@ from zoo.weights import manifest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ANALYSIS = ROOT / "results" / "ANALYSIS.md"
+ANALYSIS = ROOT / "docs" / "ANALYSIS.md"
 METRIC = "val_mAP50-95"
 COLUMNS = ("model", "seeds", "score", "base", "widened", "params", "gflops", "ms")
 
@@ -150,7 +150,7 @@ OUTPUTS: dict[Path, Callable[[], str]] = {
     README: lambda: render(README.read_text(encoding="utf-8")),
     ANALYSIS: lambda: render(ANALYSIS.read_text(encoding="utf-8")),
     ROOT / "docs" / "comparison.svg": lambda: page.plot(comparisons(), ["gflops"], METRIC),
-    ROOT / "results" / "report.html": lambda: page.render(rows(), METRIC),
+    ROOT / "docs" / "report.html": lambda: page.render(rows(), METRIC),
 }
 
 

@@ -276,7 +276,7 @@ def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
     if own is None or own.score is None:
         return f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."
     said = [
-        f"Over the seeds of `results/{tag}.csv`, validation mAP50-95 with 95 % intervals (`results/PROTOCOL.md`):\n",
+        f"Over the seeds of `results/{tag}.csv`, validation mAP50-95 with 95 % intervals (`docs/PROTOCOL.md`):\n",
         f"- {config.name}: {own.score}{_over(own.score)}",
     ]
     for role, control in (("base", "plain base"), ("widened", "widened base")):
