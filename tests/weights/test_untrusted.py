@@ -24,7 +24,7 @@ from zoo.config import GraftConfig, ModelConfig
 from zoo.detector import _build_block
 from zoo.layers import BLOCKS
 from zoo.weights import manifest, official
-from zoo.weights.tensors import load_into, read_tensors
+from zoo.weights.tensors import load_into, read_tensors, write_tensors
 
 FUZZ = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -64,9 +64,10 @@ F16 = {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}
     [
         (b"", "truncated"),
         (b"\x10\0\0", "truncated"),
-        (struct.pack("<Q", 1 << 60) + b"{}", "cannot hold a header of 1152921504606846976"),
-        (struct.pack("<Q", (1 << 64) - 1) + b"{}", "cannot hold a header"),
-        (struct.pack("<Q", 3) + b"{}", "cannot hold a header"),
+        (struct.pack("<Q", 1 << 60) + b"{}", "truncated or not safetensors"),
+        (struct.pack("<Q", (1 << 64) - 1) + b"{}", "truncated or not safetensors"),
+        (struct.pack("<Q", 3) + b"{}", "truncated or not safetensors"),
+        (struct.pack("<Q", 4) + b"[{}]", "truncated or not safetensors"),
         (struct.pack("<Q", 4) + b"{{}}", "not a readable safetensors"),
         (header({"a": F16}), "not a readable safetensors"),
         (header({"a": F16}, b"\0" * 5), "not a readable safetensors"),
@@ -77,7 +78,7 @@ F16 = {"dtype": "F16", "shape": [2], "data_offsets": [0, 4]}
         (header({"a": {**F16, "dtype": "PICKLE"}}, b"\0" * 4), "not a readable safetensors"),
         (pickled(), "is a pickle"),
         (zipped(), "is a pickle"),
-        (b"<!DOCTYPE html><html></html>", "cannot hold a header"),
+        (b"<!DOCTYPE html><html></html>", "truncated or not safetensors"),
     ],
 )
 def test_files_that_are_not_safetensors(tmp_path, content, words):
@@ -85,6 +86,25 @@ def test_files_that_are_not_safetensors(tmp_path, content, words):
     file.write_bytes(content)
     with pytest.raises(errors.FormatError, match=words):
         read_tensors(file)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("high", [0, 0x4B])  # with 0x50 below it, "PK", as an archive begins
+def test_a_header_of_any_length_is_no_pickle(tmp_path, high):
+    text = json.dumps({"a": F16}).encode()
+    for low in range(256):
+        length = (high << 8) + low
+        if length < len(text):
+            length += 1 << 16
+        file = tmp_path / f"{low}.safetensors"
+        file.write_bytes(struct.pack("<Q", length) + text.ljust(length) + b"\0" * 4)
+        assert read_tensors(file)["a"].shape == (2,), hex(low)
+
+
+def test_a_safetensors_file_is_base_weights_by_its_content_not_by_its_name(tmp_path):
+    state = zoo.create("yolov8n").state_dict()
+    write_tensors(state, tmp_path / "renamed.pt", half=False)
+    assert official.read(tmp_path / "renamed.pt").tensors.keys() == state.keys()
 
 
 def test_a_missing_file_and_a_folder(tmp_path):

@@ -20,7 +20,7 @@ import zoo
 from zoo.errors import FormatError, SourceError, ZooError
 from zoo.files import sha256
 from zoo.weights.find import chosen_folder
-from zoo.weights.tensors import read_tensors, write_tensors
+from zoo.weights.tensors import is_safetensors, read_tensors, write_tensors
 
 LOGGER = logging.getLogger("zoo")
 
@@ -82,7 +82,7 @@ def read(path: Path) -> Base:
     """
     digest = sha256(path)
     LOGGER.info("base weights %s, sha256 %s", path, digest)
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or is_safetensors(path):
         return Base(read_tensors(path), None, digest)
     converted = Path(constants.HF_HOME) / "yolo-attention-zoo" / f"{digest}.safetensors"
     try:

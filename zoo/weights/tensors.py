@@ -40,20 +40,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         FormatError: The file is truncated, lies about its sizes, or is something else.
     """
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            start = file.read(8)
+        if not is_safetensors(path):
+            raise FormatError(_what_it_is_instead(path))
     except OSError as error:
         raise SourceError(f"cannot read weights {path}: {error.strerror}.") from error
-    if start[:1] == b"\x80" or start[:2] == b"PK":
-        raise FormatError(f"{path} is a pickle, not safetensors; it was not opened. Convert it with zoo.save.")
-    header = int.from_bytes(start, "little")
-    if len(start) < 8 or header > size - 8:
-        raise FormatError(f"{path} is truncated or not safetensors: {size} bytes cannot hold a header of {header}.")
     try:
         return load_file(path)
     except Exception as error:  # whatever a parser of untrusted bytes may raise
         raise FormatError(f"{path} is not a readable safetensors file: {error}.") from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors does: the length of its header in eight bytes, then a JSON object.
+
+    The first byte alone says nothing: it is the low byte of that length, and may be a pickle's or an archive's too.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str = "") -> None:
@@ -102,6 +106,17 @@ def class_head(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
     if len(heads) != 1 or len(heads[0]) != 4:
         raise StateDictError(f"not a YOLOv8 or YOLO11 detector: no class head among {len(tensors)} tensors.")
     return heads[0][0], heads[0][1]
+
+
+def _what_it_is_instead(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start[:1] == b"\x80" or start == b"PK\x03\x04":
+        return f"{path} is a pickle, not safetensors; it was not opened. Convert it with zoo.save."
+    return (
+        f"{path} is truncated or not safetensors, which begins with the length of its header and that header: its "
+        f"{path.stat().st_size} bytes begin with {start!r}. Take the file from its source again."
+    )
 
 
 def _halved(tensor: Tensor) -> Tensor:
