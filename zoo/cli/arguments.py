@@ -1,0 +1,71 @@
+"""What several verbs take: models by name, settings, checked numbers."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo import registry
+from zoo.errors import OptionError, SourceError, UnknownModelError
+
+if TYPE_CHECKING:
+    from zoo.engine.yolo import YOLO
+
+Add = Callable[..., argparse.ArgumentParser]
+
+MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
+SETTINGS = "Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320"
+
+
+def load(name: str, **options: Any) -> YOLO:
+    """The engine on a model that the user named.
+
+    Raises:
+        SourceError: A file is not there.
+        UnknownModelError: The name is a folder's.
+        ZooError: As `zoo.create`.
+    """
+    path = Path(name)
+    if path.suffix == ".pt":
+        if not path.is_file():
+            raise SourceError(f"there is no file {path}.")
+        options = {}
+    elif path.is_dir() and name not in registry.names():
+        raise UnknownModelError(f"{name!r} is a folder; write local-dir:{name}.")
+
+    from zoo.engine.yolo import YOLO
+
+    return YOLO(name, **options)
+
+
+def check_data(settings: dict[str, Any]) -> None:
+    """Read the data YAML of the settings before a model is built.
+
+    Raises:
+        OptionError: There is none.
+        DataError: It cannot be used.
+    """
+    from zoo.engine import data
+
+    if not settings.get("data"):
+        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+    data.read(settings["data"])
+
+
+def fraction(text: str) -> float:
+    """A number between 0 and 1."""
+    try:
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+
+
+def pixels(text: str) -> int:
+    """A side of an image."""
+    if text.isdecimal() and (value := int(text)) >= 32:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 32")

@@ -1,0 +1,93 @@
+"""Verbs that look at models: list, info, card, verify."""
+
+from __future__ import annotations
+
+import json
+
+from zoo import registry
+from zoo.cli import table
+from zoo.cli.arguments import Add
+from zoo.errors import UnknownModelError, WeightsError
+
+
+def add_verbs(add: Add) -> None:
+    """Add this module's verbs to the command line."""
+    listing = add(list_models, "list")
+    listing.add_argument("pattern", nargs="?", default="*", help="names to show, e.g. 'yolov8s_*'")
+    listing.add_argument("--pretrained", action="store_true", help="trained weights, as ARCHITECTURE.TAG")
+    listing.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
+
+    add(info).add_argument("name", metavar="NAME", help="a name that `zoo list` prints")
+    add(card).add_argument("name", metavar="NAME", nargs="?", help="ARCHITECTURE or ARCHITECTURE.TAG")
+    add(verify).add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
+
+
+def list_models(pattern: str, pretrained: bool, as_json: bool) -> None:
+    """List the models.
+
+    GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first.
+    """
+    names = registry.list_models(pattern, pretrained=pretrained)
+    if not names:
+        what = "weights match" if pretrained else "model matches"
+        raise UnknownModelError(f"no {what} {pattern!r}; patterns are like 'yolov8?_dattn', and `zoo list` shows all.")
+    rows = [(name, registry.model_info(name)) for name in names]
+    if as_json:
+        keys = ("base", "params", "gflops", "base_params", "base_gflops", "tags")
+        records = [{"name": name, **{key: getattr(info, key) for key in keys}} for name, info in rows]
+        print(json.dumps(records, indent=2))
+        return
+    table.show(
+        ["name", "base", "params M", "GFLOPs", "tags"],
+        [[name, i.base, f"{i.params / 1e6:.2f}", f"{i.gflops:.1f}", ", ".join(i.tags)] for name, i in rows],
+    )
+
+
+def info(name: str) -> None:
+    """Describe one model.
+
+    Its grafts, what they cost, its weights and how well they do.
+    """
+    model = registry.model_info(name)
+    print(model.name)
+    for graft in model.grafts:
+        where = "image" if graft.position == "stem" else f"output of layer {graft.position}"
+        options = ", ".join(f"{key}={value}" for key, value in graft.options.items())
+        print(f"  graft    {graft.block}({options}) on the {where}")
+    added = (model.params / model.base_params - 1, model.gflops / model.base_gflops - 1)
+    print(f"  params   {model.params / 1e6:.2f} M ({added[0]:+.1%} over {model.base})")
+    print(f"  GFLOPs   {model.gflops:.1f} at 640 px ({added[1]:+.1%} over {model.base})")
+    for tag in model.tags:
+        scores = "; ".join(
+            f"{split} " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items())
+            for split, values in model.metrics[tag].items()
+        )
+        print(f"  weights  {model.name}.{tag}: {scores}")
+    if not model.tags:
+        print("  weights  none")
+
+
+def verify(names: list[str]) -> None:
+    """Check the shipped weights: file, hash, tensors, known output, card.
+
+    All of them when no NAME is given.
+    """
+    from zoo import shipped
+
+    verdicts = shipped.verify(names)
+    for verdict in verdicts:
+        print(f"{verdict.name}: {' '.join(verdict.failures) or 'ok'}")
+    wrong = sum(bool(verdict.failures) for verdict in verdicts)
+    if wrong:
+        raise WeightsError(f"{wrong} of {len(verdicts)} weights are not what the manifest says.")
+
+
+def card(name: str | None) -> None:
+    """Write the model cards.
+
+    All of them when no NAME is given.
+    """
+    from zoo.report import cards
+
+    for path in cards.write(name):
+        print(path)
