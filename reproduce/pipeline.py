@@ -35,9 +35,10 @@ from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from zoo import shipped
+from zoo.engine.settings import parse_settings
 from zoo.errors import DataError, OptionError, ZooError
-from zoo.files import write_text
-from zoo.weights import saved
+from zoo.files import sha256, write_text
+from zoo.weights import official, saved
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ GAMMA = re.compile(r"grafts\.[^.]+\.gamma")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
 SHIPPED_METRICS = ("mAP50", "mAP50-95")
-IDENTITY = ("model", "width", "seed", "epochs", "imgsz", "base_weights")
+IDENTITY = ("model", "width", "seed", "epochs", "imgsz", "base_weights", "freeze_base", "set")
 OVERRIDES = ("width", "epochs", "imgsz", "base_weights")
 PACKAGES = ("torch", "torchvision", "ultralytics", "timm", "faster-coco-eval", "numpy")
 
@@ -71,6 +72,8 @@ class Job:
     imgsz: int | None = None
     base_weights: str | None = None
     width: float | None = None
+    set: tuple[str, ...] = ()
+    freeze_base: bool = False
     resume: bool = False
     finish: bool = False
     download: bool = False
@@ -82,8 +85,8 @@ class Job:
     @property
     def follows_recipe(self) -> bool:
         """Nothing was overridden that changes the result."""
-        altered = self.smoke, self.unverified, self.epochs, self.imgsz, self.base_weights, self.width
-        return not any(altered)
+        altered = self.smoke, self.unverified, self.epochs, self.imgsz, self.base_weights, self.width, self.set
+        return not (any(altered) or self.freeze_base)
 
     @property
     def directory(self) -> Path:
@@ -92,6 +95,8 @@ class Job:
             f"{key}{value}" for key, value in (("w", self.width), ("e", self.epochs), ("i", self.imgsz)) if value
         ]
         changed += ["pretrained"] if self.base_weights else []
+        changed += ["frozen"] if self.freeze_base else []
+        changed += list(self.set)
         changed += ["smoke"] if self.smoke else []
         return (self.runs / self.recipe / "-".join([self.model, f"s{self.seed}", *changed])).absolute()
 
@@ -99,6 +104,8 @@ class Job:
     def command(self) -> str:
         """The command line that repeats the run."""
         extra = [f"--{key} {value}" for key in OVERRIDES if (value := getattr(self, key))]
+        extra += ["--freeze-base"] if self.freeze_base else []
+        extra += [f"--set {pair}" for pair in self.set]
         extra += ["--data PATH"] if self.data else []
         words = [f"python reproduce/{self.recipe}.py --model {self.model} --seed {self.seed}", *extra]
         return " ".join(words).replace("base_weights", "base-weights")
@@ -131,6 +138,7 @@ def run(job: Job) -> dict[str, Any]:
         **recipe["train"],
         **(SMOKE if job.smoke else {}),
         **{key: value for key in ("epochs", "imgsz") if (value := getattr(job, key)) is not None},
+        **parse_settings(job.set),
     }
     if job.dry_run:
         return plan(job, data, arguments)
@@ -144,7 +152,9 @@ def run(job: Job) -> dict[str, Any]:
         row = measure(job, data, arguments)
         write_text(record, json.dumps(row, indent=2))
         comparable = not (job.smoke or job.unverified)
-        append_row((ROOT / "results" if comparable else job.directory) / f"{job.recipe}.csv", row)
+        scanned = bool(job.set or job.freeze_base)
+        folder = ROOT / "results" / ("scans" if scanned else "") if comparable else job.directory
+        append_row(folder / f"{job.recipe}.csv", row)
     if job.ship or (job.ship is None and job.seed == 0 and recipe["ship"] and job.follows_recipe):
         if row["status"] != "complete":
             raise OptionError(f"{job.directory} was cut at epoch {row['epochs']}; it is recorded and not shipped.")
@@ -190,6 +200,7 @@ def train(job: Job, data: Path, arguments: dict[str, Any]) -> None:
         engine = zoo.YOLO(job.model, base_weights=job.base_weights, width=job.width)
         options = {
             **arguments,
+            "freeze_base": job.freeze_base,
             "data": str(data),
             "seed": job.seed,
             "device": job.device,
@@ -231,7 +242,8 @@ def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         "status": "complete" if epochs == load_recipe(job.recipe)["train"]["epochs"] else "cut",
         "epochs": epochs,
         "imgsz": arguments["imgsz"],
-        "base_weights": job.base_weights or "",
+        "base_weights": base_name(job.base_weights),
+        **({"freeze_base": job.freeze_base, "set": " ".join(job.set)} if job.set or job.freeze_base else {}),
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "gflops_640": round(gflops(model, 640), 3),
     }
@@ -257,6 +269,14 @@ def measure(job: Job, data: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         "hours": round(training_seconds([float(line["time"]) for line in history]) / 3600, 3),
         **json.loads((job.directory / ORIGIN).read_text()),
     }
+
+
+def base_name(base_weights: str | None) -> str:
+    """Name and digest of base weights, without the folder they were in."""
+    if base_weights is None:
+        return ""
+    file = official.find(base_weights)
+    return f"{file.name} sha256 {sha256(file)}"
 
 
 def training_seconds(clock: list[float]) -> float:
@@ -293,7 +313,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
                 reader = csv.DictReader(file)
                 if reader.fieldnames != list(row):
                     raise DataError(f"{path} has other columns than this version writes; move it away.")
-                rows = [other for other in reader if any(other[key] != str(row[key]) for key in IDENTITY)]
+                rows = [other for other in reader if any(other[key] != str(row[key]) for key in IDENTITY if key in row)]
         records.write(path, [*rows, row])
 
 
@@ -356,6 +376,10 @@ def parse(recipe: str, argv: list[str] | None = None) -> Job:
     parser.add_argument("--imgsz", type=int, help="other than the recipe's")
     parser.add_argument("--base-weights", help="official weights to start from instead of random ones")
     parser.add_argument("--width", type=float, help="another width than the scale's, for a plain control")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a training setting other than the recipe's"
+    )
+    parser.add_argument("--freeze-base", action="store_true", help="train the grafts and the head alone")
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
     parser.add_argument("--finish", action="store_true", help="evaluate and record a run as it is, interrupted or not")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and its cost")
