@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 import zoo
-from benchmarks import records
 from reproduce.datasets.prepare import prepare
 from reproduce.pipeline import load_recipe
+from zoo import records
 from zoo.engine.trainer import ZooTrainer
 from zoo.report.statistics import Estimate
 

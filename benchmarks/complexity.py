@@ -11,8 +11,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import records
-from zoo import registry
+from zoo import records, registry
 from zoo.config import ModelConfig
 from zoo.detector import build
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import zoo
-from benchmarks import records
 from reproduce.datasets.digits import compose
+from zoo import records
 from zoo.detector import build
 from zoo.registry import get_config
 

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks import records
 from benchmarks.straightforward import a2, dattn, halo, hat
+from zoo import records
 from zoo.layers.a2 import DoubleAttention
 from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import records
 from benchmarks.layers import CLOCKS, time_in_turns
-from zoo import registry
+from zoo import records, registry
 from zoo.config import ModelConfig
 from zoo.detector import build
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import records
 from benchmarks.layers import BLOCKS, LEVELS, TIMM, TimmHalo
+from zoo import records
 
 CLOCKS = {"wall": time.perf_counter, "thread": time.thread_time}
 TABLE = Path(__file__).parents[1] / "results" / "profile_layers.csv"

@@ -24,7 +24,7 @@ import ultralytics
 import yaml
 
 import zoo
-from benchmarks import records
+from zoo import records
 
 WARM_UP = 3
 

@@ -29,12 +29,11 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
-from benchmarks import records
 from benchmarks.complexity import gflops
 from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
-from zoo import shipped
+from zoo import records, shipped
 from zoo.engine.settings import parse_settings
 from zoo.errors import DataError, OptionError, ZooError
 from zoo.files import sha256, write_text

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records
+from zoo import records
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [path for folder in ("benchmarks", "reproduce") for path in sorted((ROOT / folder).glob("[!_]*.py"))]
