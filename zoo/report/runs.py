@@ -1,20 +1,270 @@
-"""Rows of results, from CSV files and from the folders of runs and sweeps."""
+"""Trainings as they were recorded: `run.json` of a folder, older folders, and rows of CSV files, all as `Run`."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from zoo import registry
 from zoo.errors import DataError
+from zoo.files import read_json
 
+SCHEMA = 1
+RECORD = "run.json"
+
+# Settings that decide what is trained; runs that differ in one are not compared.
+TRAINING = (
+    *("optimizer", "lr0", "lrf", "momentum", "weight_decay", "batch", "nbs", "cos_lr", "amp"),
+    *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "close_mosaic", "freeze", "fraction", "single_cls"),
+    *("rect", "multi_scale", "dropout", "box", "cls", "dfl", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate"),
+    *("scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup", "cutmix", "copy_paste", "erasing"),
+)
+_STATUS = {"complete": "ended"}
+_CSV_METRICS = {"mAP_small": "small", "mAP_medium": "medium", "mAP_large": "large"}
 _BEST = "metrics/mAP50-95(B)"
 
 Row = Mapping[str, Any]
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training; the fields are those of `run.json`, empty where an older run does not say.
+
+    Attributes:
+        source: Its folder, or the CSV file of its row.
+        record: Whether `run.json` told all this; otherwise it is an older run, or one of stock Ultralytics.
+        gflops_imgsz: Pixels at which `gflops` holds.
+        metrics: Split to `mAP50-95`, `mAP50`, `small`, `medium`, `large` and `per_class`; `None` where not a number.
+        history: One mapping an epoch: `epoch`, `mAP50-95`, `mAP50`, `loss`, `gates`, `seconds`.
+    """
+
+    source: Path
+    model: str
+    seed: int
+    record: bool = False
+    status: str = "ended"
+    error: str | None = None
+    base: str = ""
+    task: str = "detect"
+    grafts: Sequence[Mapping[str, Any]] = ()
+    parameters: int | None = None
+    parameters_trained: int | None = None
+    gflops: float | None = None
+    gflops_imgsz: int | None = None
+    parent: Mapping[str, Any] | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    freeze_base: bool | str = False
+    imgsz: int | None = None
+    width: float | None = None
+    epochs: Mapping[str, int | None] = field(default_factory=dict)
+    resumed: int = 0
+    metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    history: Sequence[Mapping[str, Any]] = ()
+    gates: Mapping[str, float] = field(default_factory=dict)
+    images_per_second: float | None = None
+    seconds: float | None = None
+    machine: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    commit: str | None = None
+    started: str | None = None
+    ended: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The model as a comparison calls it: `yolov8n`, or `yolov8n, width 0.29`."""
+        return f"{self.model}, width {self.width:g}" if self.width else self.model
+
+    @property
+    def data_key(self) -> str:
+        """Equal for equal data: the fingerprint, or what an older run has in its place, the path of its YAML."""
+        return str(self.data.get("fingerprint") or self.data.get("yaml") or self.data.get("name") or "")
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What runs share that are compared."""
+        kind = self.parent["kind"] if self.parent else None
+        shaping = tuple((key, str(self.settings[key])) for key in TRAINING if key in self.settings)
+        planned = self.epochs.get("planned")
+        return self.task, self.data_key, self.imgsz, kind, self.freeze_base, planned, shaping
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What no two ended runs of a comparison share."""
+        parent = (self.parent or {}).get("sha256") or (self.parent or {}).get("source")
+        return self.conditions, self.label, parent, self.seed
+
+    def score(self, metric: str, split: str) -> float | None:
+        """A metric, e.g. `mAP50-95` on `val`; `None` without one, NaN where the training diverged."""
+        return self.metrics.get(split, {}).get(metric)
+
+
+def read(paths: Iterable[str | Path]) -> list[Run]:
+    """Collect runs.
+
+    Args:
+        paths: Folders of runs, at any depth, and CSV files with the columns `model` and `seed`; CSV files without are
+            passed over. A folder's `results.csv` of a sweep adds the jobs that left no folder to read.
+
+    Raises:
+        DataError: There are none, or a record is malformed.
+    """
+    places = [Path(path) for path in paths]
+    found: dict[Path, list[Run]] = {}
+    for place in places:
+        if place.is_dir():
+            _read_folder(place, found)
+        elif place.is_file():
+            found[place.resolve()] = [_from_row(row, place) for row in _rows(place)]
+        else:
+            raise DataError(f"there is no file or folder {place}.")
+    runs = [run for each in found.values() for run in each]
+    if not runs:
+        raise DataError(f"neither rows with the columns model and seed nor runs are in {', '.join(map(str, places))}.")
+    return runs
+
+
+def load(folder: Path) -> Run:
+    """Read the folder of one training.
+
+    Raises:
+        DataError: The folder has neither a well-formed `run.json` nor a training of Ultralytics that ended an epoch.
+    """
+    file = folder / RECORD
+    return _from_record(folder, read_json(file, DataError)) if file.is_file() else _from_ultralytics(folder)
+
+
+def _read_folder(place: Path, found: dict[Path, list[Run]]) -> None:
+    folders = {file.parent for name in (RECORD, "args.yaml") for file in place.rglob(name)}
+    runs = {folder.resolve(): [load(folder)] for folder in sorted(folders)}
+    table = place / "results.csv"
+    rows = [_from_row(row, table) for row in _rows(table)] if table.is_file() else []
+    if any(run.record for each in runs.values() for run in each):
+        seen = {(run.model, run.seed) for each in runs.values() for run in each}
+        rows = [row for row in rows if (row.model, row.seed) not in seen]
+    elif rows:
+        runs = {}
+    found |= runs
+    if rows:
+        found[table.resolve()] = rows
+
+
+def _from_record(folder: Path, record: Any) -> Run:
+    file = folder / RECORD
+    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
+        schema = record.get("schema") if isinstance(record, Mapping) else record
+        raise DataError(f"{file} has schema {schema!r:.80}, not {SCHEMA}; update yolo-attention-zoo.")
+    known = {item.name for item in fields(Run)} - {"source", "record", "gflops_imgsz"}
+    missing = sorted({"model", "seed", "status", "data", "epochs", "metrics"} - record.keys())
+    if missing:
+        raise DataError(f"{file} lacks {', '.join(missing)}; train again, or delete it to have the folder read as is.")
+    given = {key: value for key, value in record.items() if key in known}
+    for key, kind in (("data", Mapping), ("epochs", Mapping), ("metrics", Mapping), ("settings", Mapping)):
+        if not isinstance(given.get(key, {}), kind):
+            raise DataError(f"{file}: {key} must be an object, found {given[key]!r:.80}.")
+    return Run(source=folder, record=True, gflops_imgsz=given.get("imgsz"), **given)
+
+
+def _from_ultralytics(folder: Path) -> Run:
+    try:
+        settings = yaml.load((folder / "args.yaml").read_text(encoding="utf-8"), _Loader)
+        with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+            epochs = [{key.strip(): float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        # A run that was resumed after a kill has an epoch twice: the later one counts.
+        history = [
+            {
+                "epoch": int(row["epoch"]),
+                "mAP50-95": row["metrics/mAP50-95(B)"],
+                "mAP50": row["metrics/mAP50(B)"],
+                "loss": sum(value for key, value in row.items() if key.startswith("train/")),
+            }
+            for _, row in sorted({int(row["epoch"]): row for row in epochs}.items())
+        ]
+        best = max(history, key=lambda epoch: epoch["mAP50-95"])
+        data = Path(str(settings["data"]))
+        config = folder / "weights" / "zoo" / "config.json"
+        own = read_json(config, DataError) if config.is_file() else {}
+        described = _described(own.get("name") or Path(str(settings["model"])).stem, own.get("width"))
+        return Run(
+            source=folder,
+            seed=settings["seed"],
+            data={"name": data.stem, "yaml": str(data)},
+            settings=settings,
+            imgsz=settings["imgsz"],
+            epochs={"planned": settings.get("epochs"), "done": len(history)},
+            metrics={"val": {"mAP50-95": best["mAP50-95"], "mAP50": best["mAP50"]}},
+            history=history,
+            **described,
+        )
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError) as error:
+        raise DataError(f"{folder} is not the folder of a training that ended an epoch: {error}.") from error
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if not {"model", "seed"} <= set(reader.fieldnames or ()):
+            return []
+        return [{key: value for key, value in row.items() if value} for row in reader]
+
+
+def _from_row(row: Mapping[str, str], file: Path) -> Run:
+    def number(column: str) -> float | None:
+        try:
+            return float(row[column]) if column in row else None
+        except ValueError:
+            raise DataError(
+                f"{file}: {column} of {row['model']}, seed {row['seed']}, is {row[column]!r}, not a number."
+            ) from None
+
+    def whole(column: str) -> int | None:
+        value = number(column)
+        return None if value is None or not math.isfinite(value) else int(value)
+
+    metrics: dict[str, dict[str, float | None]] = {}
+    for column in row:
+        split, _, metric = column.partition("_") if column.startswith(("val_", "test_")) else ("val", "_", column)
+        if metric.startswith("mAP"):
+            metrics.setdefault(split, {})[_CSV_METRICS.get(metric, metric)] = number(column)
+    seconds, weights = number("hours"), row.get("base_weights")
+    return Run(
+        source=file,
+        seed=whole("seed") or 0,
+        status=_STATUS.get(row.get("status", "ended"), row.get("status", "ended")),
+        error=row.get("error"),
+        parameters=whole("params"),
+        gflops=number("gflops_640"),
+        gflops_imgsz=640,
+        parent={"source": weights, "sha256": None, "kind": "base"} if weights else None,
+        data={"name": row.get("data", file.stem)},
+        imgsz=whole("imgsz"),
+        epochs={"done": whole("epochs")},
+        metrics=metrics,
+        gates=json.loads(row.get("gamma_norms", "{}")),
+        seconds=None if seconds is None else 3600 * seconds,
+        machine=row.get("machine", ""),
+        versions=json.loads(row.get("versions", "{}")),
+        commit=row.get("commit"),
+        **_described(row["model"], number("width")),
+    )
+
+
+def _described(model: str, width: float | None) -> dict[str, Any]:
+    """What the registry knows of a model that an older run only names."""
+    name = registry.split_tag(model)[0]
+    config = registry.get_config(name) if name in registry.names() else None
+    grafts = [{"position": graft.position, "block": graft.block} for graft in config.grafts] if config else []
+    return {"model": model, "width": width, "base": config.base_name if config else "", "grafts": grafts}
 
 
 def read_run(folder: Path) -> dict[str, Any]:
