@@ -16,6 +16,7 @@ from zoo.registry import ModelInfo, list_models, model_info
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
     from zoo.factory import create
+    from zoo.layers.blocks import register_block
     from zoo.publish import push_to_hub
     from zoo.weights.saved import save
 
@@ -30,6 +31,7 @@ _LAZY = {
     "YOLO": "zoo.engine.yolo",
     "create": "zoo.factory",
     "push_to_hub": "zoo.publish",
+    "register_block": "zoo.layers.blocks",
     "save": "zoo.weights.saved",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "list_models",
     "model_info",
     "push_to_hub",
+    "register_block",
     "save",
 ]
 

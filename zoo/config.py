@@ -28,7 +28,7 @@ class GraftConfig:
 
     Attributes:
         position: Index of the stock layer whose output is attended, or `"stem"` for the image itself.
-        block: A key of `zoo.layers.BLOCKS`.
+        block: A key of `zoo.layers.blocks.BLOCKS`.
         options: Keyword arguments of that block; its channel count comes from the position.
     """
 

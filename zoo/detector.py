@@ -13,8 +13,9 @@ from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load
 
 from zoo.config import STEM, GraftConfig, ModelConfig
-from zoo.errors import ChannelError, ConfigError
-from zoo.layers import BLOCKS, Graft
+from zoo.errors import ChannelError, ConfigError, UnknownBlockError
+from zoo.layers import blocks
+from zoo.layers.graft import Graft
 
 REFUSE_STOCK = "this checkpoint carries attention grafts that stock Ultralytics would drop; train it with zoo.YOLO"
 
@@ -228,11 +229,9 @@ def _class_prior(num_classes: int, stride: float) -> float:
 
 
 def _build_block(graft: GraftConfig, dim: int) -> nn.Module:
-    if graft.block not in BLOCKS:
-        raise ConfigError(f"no attention block is called {graft.block!r}; known are {', '.join(BLOCKS)}.")
     try:
-        return BLOCKS[graft.block](dim, **graft.options)
-    except ChannelError as error:
-        raise ChannelError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
-    except Exception as error:  # whatever PyTorch raises for options of an untrusted config
-        raise ConfigError(f"graft {graft.block!r} at position {graft.position}: {error}") from error
+        return blocks.build(graft.block, dim, graft.options)
+    except UnknownBlockError:
+        raise
+    except (ChannelError, ConfigError) as error:
+        raise type(error)(f"graft {graft.block!r} at position {graft.position}: {error}") from error

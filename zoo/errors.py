@@ -26,6 +26,10 @@ class ConfigError(ZooError, ValueError):
     """A configuration is malformed, or names a base, scale, position or block that does not exist."""
 
 
+class UnknownBlockError(ConfigError, KeyError):
+    """No attention block has this name, or it is a user's own and this process has not registered it."""
+
+
 class ChannelError(ZooError, ValueError):
     """An attention block cannot take these channels, heads or window sizes."""
 

@@ -13,7 +13,7 @@ from tests.weights.conftest import put as put
 from tests.weights.conftest import randomized
 from tests.weights.conftest import shelf as shelf
 from zoo import errors, registry
-from zoo.layers import BLOCKS
+from zoo.layers.blocks import BLOCKS
 from zoo.report import cards
 from zoo.weights import manifest
 

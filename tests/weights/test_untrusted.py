@@ -22,7 +22,7 @@ from tests.weights.conftest import randomized, same
 from zoo import errors
 from zoo.config import GraftConfig, ModelConfig
 from zoo.detector import _build_block
-from zoo.layers import BLOCKS
+from zoo.layers.blocks import BLOCKS
 from zoo.weights import manifest, official
 from zoo.weights.tensors import load_into, read_tensors, write_tensors
 
