@@ -4,7 +4,7 @@ BIN := .venv/bin
 export YOLO_OFFLINE ?= 1
 export YOLO_AUTOINSTALL ?= 0
 
-.PHONY: demo test test-all fast lint tables clean
+.PHONY: demo test test-all fast lint tables variant clean
 
 demo: .venv/demo.stamp
 	@mkdir -p runs/demo
@@ -25,10 +25,16 @@ fast: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 tables: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.tables
+	$(BIN)/zoo card
+
+variant: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.complexity
+	$(MAKE) tables
 
 clean:
 	rm -rf .venv dist build

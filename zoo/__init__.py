@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoo.publish import push_to_hub
     from zoo.weights.saved import save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 OFFLINE = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true"}
 # Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
