@@ -6,7 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import yaml
 from zoo import registry
 from zoo.errors import DataError
 from zoo.files import read_json
+from zoo.report import schema
 
-SCHEMA = 1
 RECORD = "run.json"
 
 # Settings that decide what is trained; runs that differ in one are not compared.
@@ -92,7 +92,8 @@ class Run:
     def conditions(self) -> tuple[Any, ...]:
         """What runs share that are compared."""
         kind = self.parent["kind"] if self.parent else None
-        shaping = tuple((key, str(self.settings[key])) for key in TRAINING if key in self.settings)
+        frozen = {"freeze"} if self.freeze_base else set()  # whose layers are numbered otherwise in every base
+        shaping = tuple((key, str(self.settings[key])) for key in TRAINING if key in self.settings.keys() - frozen)
         planned = self.epochs.get("planned")
         return self.task, self.data_key, self.imgsz, kind, self.freeze_base, planned, shaping
 
@@ -159,17 +160,8 @@ def _read_folder(place: Path, found: dict[Path, list[Run]]) -> None:
 
 def _from_record(folder: Path, record: Any) -> Run:
     file = folder / RECORD
-    if not isinstance(record, Mapping) or record.get("schema") != SCHEMA:
-        schema = record.get("schema") if isinstance(record, Mapping) else record
-        raise DataError(f"{file} has schema {schema!r:.80}, not {SCHEMA}; update yolo-attention-zoo.")
-    known = {item.name for item in fields(Run)} - {"source", "record", "gflops_imgsz"}
-    missing = sorted({"model", "seed", "status", "data", "epochs", "metrics"} - record.keys())
-    if missing:
-        raise DataError(f"{file} lacks {', '.join(missing)}; train again, or delete it to have the folder read as is.")
-    given = {key: value for key, value in record.items() if key in known}
-    for key, kind in (("data", Mapping), ("epochs", Mapping), ("metrics", Mapping), ("settings", Mapping)):
-        if not isinstance(given.get(key, {}), kind):
-            raise DataError(f"{file}: {key} must be an object, found {given[key]!r:.80}.")
+    schema.check(record, file)
+    given = {key: value for key, value in record.items() if key != "schema"}
     return Run(source=folder, record=True, gflops_imgsz=given.get("imgsz"), **given)
 
 
