@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import zoo
-from zoo.registry import get_config, register, split_tag
+from zoo.registry import get_config, register
 
 pytestmark = pytest.mark.fast
 
@@ -65,14 +65,6 @@ def test_configs_are_frozen_and_picklable() -> None:
 def test_a_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="yolov8n_dattn is registered twice"):
         register("yolov8", "_dattn")(lambda scale: ())
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [("yolov8n", ("yolov8n", None)), ("yolov8n_hat.bccd", ("yolov8n_hat", "bccd")), ("a.b.c", ("a", "b.c"))],
-)
-def test_split_tag(name: str, parts: tuple[str, str | None]) -> None:
-    assert split_tag(name) == parts
 
 
 def test_import_zoo_imports_nothing_heavy() -> None:

@@ -13,7 +13,8 @@ from torch import Tensor
 from zoo import registry
 from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
-from zoo.errors import OptionError
+from zoo.errors import OptionError, UnknownModelError
+from zoo.names import parse
 from zoo.weights import find, manifest, official, saved
 from zoo.weights.tensors import class_head, load_into, read_tensors
 
@@ -54,20 +55,26 @@ def create(
         HubError: The Hub refused or failed.
         WeightsError: The weights cannot be found, verified or loaded.
     """
-    if base_weights and (pretrained or not name.isidentifier()):
+    wanted = parse(name)
+    has_weights = pretrained or wanted.tag or wanted.kind != "model"
+    if base_weights and has_weights:
         raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
-    if width is not None and (pretrained or base_weights or not name.isidentifier()):
+    if width is not None and (base_weights or has_weights):
         raise OptionError(f"{name}: no weights fit width={width}; leave the width out, or the weights.")
-    if name.startswith("local-dir:"):
-        model = _with_weights(*saved.read_saved(Path(name.removeprefix("local-dir:"))))
-    elif name.startswith("hf-hub:"):
+    if wanted.kind == "file":
+        raise UnknownModelError(
+            f"{name!r} is a file or a folder. Saved models are local-dir:PATH; zoo.YOLO(PATH) opens checkpoints, and "
+            "base_weights=PATH puts them under grafts."
+        )
+    if wanted.kind == "local-dir":
+        model = _with_weights(*saved.read_saved(wanted.path))
+    elif wanted.kind == "hf-hub":
         from zoo.weights import hub
 
-        model = _with_weights(*saved.read_saved(hub.snapshot(name.removeprefix("hf-hub:"))))
+        model = _with_weights(*saved.read_saved(hub.snapshot(wanted.repo, wanted.revision)))
     else:
-        architecture, tag = registry.split_tag(name)
-        config = registry.get_config(architecture)
-        if tag or pretrained:
+        config = registry.get_config(wanted)
+        if wanted.tag or pretrained:
             name, entry = manifest.find(name)
             config = replace(config.with_classes(entry.num_classes, entry.class_names), imgsz=entry.imgsz)
         if pretrained:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +11,7 @@ from functools import lru_cache
 from zoo import assets
 from zoo.config import SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
+from zoo.names import Name, hint, parse
 from zoo.weights import manifest
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
@@ -49,24 +49,17 @@ def names(pattern: str = "*") -> list[str]:
     ]
 
 
-def get_config(name: str) -> ModelConfig:
-    """The configuration registered as `name`, without a tag.
+def get_config(name: str | Name) -> ModelConfig:
+    """The configuration registered as `name`; a tag after the name is accepted and ignored.
 
     Raises:
         UnknownModelError: No such model; the message lists the nearest names.
     """
-    known = names()
-    if name not in _CONFIGS:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"Did you mean {', '.join(near)}?" if near else "zoo.list_models() lists all."
-        raise UnknownModelError(f"no model is called {name!r}. {hint}")
-    return _CONFIGS[name]
-
-
-def split_tag(name: str) -> tuple[str, str | None]:
-    """Split `"yolov8n_dattn.bccd"` into architecture and tag; the tag is `None` when there is none."""
-    architecture, _, tag = name.partition(".")
-    return architecture, tag or None
+    architecture = parse(name).architecture
+    if architecture not in _CONFIGS:
+        near = hint(name, names(), "zoo.list_models() lists all.")
+        raise UnknownModelError(f"no model is called {str(name)!r}. {near}")
+    return _CONFIGS[architecture]
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ def list_models(filter: str = "*", *, pretrained: bool = False) -> list[str]:
     if not pretrained:
         return names(filter)
     tagged = [f"{name}.{tag}" for name in names() for tag in manifest.tags(name)]
-    return [name for name in tagged if fnmatchcase(name, filter) or fnmatchcase(split_tag(name)[0], filter)]
+    return [name for name in tagged if fnmatchcase(name, filter) or fnmatchcase(parse(name).architecture, filter)]
 
 
 def model_info(name: str) -> ModelInfo:
@@ -117,7 +110,7 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         UnknownModelError: No such model; the message lists the nearest names.
     """
-    config = get_config(split_tag(name)[0])
+    config = get_config(name)
     row = _measured()[config.name]
     entries = manifest.entries()
     tags = manifest.tags(config.name)
@@ -144,7 +137,7 @@ def exports(name: str) -> list[dict[str, str]]:
     Raises:
         UnknownModelError: No such model; the message lists the nearest names.
     """
-    config = get_config(split_tag(name)[0])
+    config = get_config(name)
     measured = f"{config.base}n{config.name.removeprefix(config.base_name)}"
     with (assets.root() / "results" / "exports.csv").open(newline="") as file:
         return [row for row in csv.DictReader(file) if row["model"] == measured]

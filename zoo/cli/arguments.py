@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import registry
 from zoo.errors import OptionError, SourceError, UnknownModelError
+from zoo.names import parse
 
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
@@ -27,13 +28,12 @@ def load(name: str, **options: Any) -> YOLO:
         UnknownModelError: The name is a folder's.
         ZooError: As `zoo.create`.
     """
-    path = Path(name)
-    if path.suffix == ".pt":
-        if not path.is_file():
-            raise SourceError(f"there is no file {path}.")
-        options = {}
-    elif path.is_dir() and name not in registry.names():
+    if Path(name).is_dir() and name not in registry.names():
         raise UnknownModelError(f"{name!r} is a folder; write local-dir:{name}.")
+    if parse(name).kind == "file":
+        if not Path(name).is_file():
+            raise SourceError(f"there is no file {name}.")
+        options = {}
 
     from zoo.engine.yolo import YOLO
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.cli.arguments import Add, load
+from zoo.names import parse
 
 
 def add_verbs(add: Add) -> None:
@@ -20,7 +21,7 @@ def push(name: str, repo_id: str, private: bool) -> None:
     """
     from zoo import publish
 
-    if ":" in name:
+    if parse(name).kind == "local-dir":
         commit = publish.push_to_hub(load(name).model, repo_id, private=private)
     else:
         commit = publish.push(name, repo_id, private=private)

@@ -9,6 +9,7 @@ from zoo.cli import table
 from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, load
 from zoo.engine.settings import TRAIN_ONLY, parse_settings
 from zoo.errors import OptionError
+from zoo.names import parse
 
 
 def add_verbs(add: Add) -> None:
@@ -29,8 +30,8 @@ def train(name: str, settings: list[str]) -> None:
     if not chosen.get("resume"):
         check_data(chosen)
     start: dict[str, Any] = {}
-    if not name.endswith(".pt"):
-        pretrained = chosen.pop("pretrained", registry.split_tag(name)[1] is not None)
+    if parse(name).kind != "file":
+        pretrained = chosen.pop("pretrained", parse(name).tag is not None)
         start = {"base_weights": pretrained} if isinstance(pretrained, str) else {"pretrained": pretrained}
     load(name, **start).train(**chosen)
 
@@ -48,7 +49,7 @@ def export(name: str, settings: list[str]) -> None:
 
     NAME alone says what its family was exported to, and how far the predictions were from those of PyTorch.
     """
-    if not settings and ":" not in name and not name.endswith(".pt"):
+    if not settings and parse(name).kind == "model":
         columns = ("format", "height", "width", "ok", "box_px", "score")
         table.show(
             ["format", "height", "width", "works", "boxes differ by, px", "scores differ by"],

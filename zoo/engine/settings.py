@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from zoo.errors import OptionError
+from zoo.names import hint
 
 TRAIN_ONLY = frozenset({"freeze_base"})
 NOT_IN_DEFAULTS = frozenset({"augmentations", "save_dir"})
@@ -52,9 +52,8 @@ def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) ->
     known = DEFAULT_CFG_DICT.keys() | NOT_IN_DEFAULTS | set(also)
     for key in options:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-            hint = f"Did you mean {', '.join(near)}?" if near else "Ultralytics' documentation lists all."
-            raise OptionError(f"unknown setting {key!r}. {hint}")
+            near = hint(key, known, "Ultralytics' documentation lists all.")
+            raise OptionError(f"unknown setting {key!r}. {near}")
     try:
         check_cfg(dict(options))
     except (TypeError, ValueError) as error:

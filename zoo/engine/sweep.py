@@ -23,7 +23,6 @@ the data and the folder under the same path. Clusters ask for a token unless the
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import json
 import logging
@@ -43,6 +42,7 @@ from zoo import assets, registry
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.errors import OptionError, SweepError
 from zoo.files import write_text
+from zoo.names import hint
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _FROM_PLAN = ("data", "seed", "device", "resume", "project", "name", "exist_ok", "save_dir")
@@ -89,9 +89,7 @@ class Plan:
         known = [item.name for item in fields(cls)]
         for key in found:
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
-                raise OptionError(f"the plan {file} has an unknown key {key!r}. {hint}")
+                raise OptionError(f"the plan {file} has an unknown key {key!r}. {hint(key, known)}")
         for key, kind, what in (
             ("models", list, "a list of names"),
             ("seeds", list, "a list of whole numbers"),
@@ -120,7 +118,7 @@ class Plan:
         if not self.models or not (self.data or self.recipes):
             raise OptionError("a plan needs at least one of 'models', and one of 'data' or 'recipes'.")
         for model in self.models:
-            registry.get_config(registry.split_tag(str(model))[0])
+            registry.get_config(model)
         if not all(type(seed) is int for seed in self.seeds) or not self.seeds:
             raise OptionError(f"seeds must be a list of whole numbers, found {list(self.seeds)}.")
         for name in (*self.data, *self.recipes):

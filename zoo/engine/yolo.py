@@ -22,8 +22,7 @@ from zoo.engine.trainer import ZooTrainer
 from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
 from zoo.files import replacing
-
-_FILE_SUFFIXES = {".pt", ".yaml", ".yml"}
+from zoo.names import parse
 
 
 class YOLO(ultralytics.YOLO):
@@ -120,7 +119,7 @@ class YOLO(ultralytics.YOLO):
                 )
 
     def _load(self, weights: str, task: str | None = None) -> None:
-        if Path(weights).suffix in _FILE_SUFFIXES or (Path(weights).is_file() and ":" not in weights):
+        if parse(weights).kind == "file":
             try:
                 super()._load(weights, task)
             except FileNotFoundError as error:
@@ -131,7 +130,9 @@ class YOLO(ultralytics.YOLO):
                 ) from error
             return
         self.model = create(weights, **self._create_options)
-        has_weights = ":" in weights or any(self._create_options.get(key) for key in ("pretrained", "base_weights"))
+        has_weights = parse(weights).kind in {"local-dir", "hf-hub"} or any(
+            self._create_options.get(key) for key in ("pretrained", "base_weights")
+        )
         self.ckpt = {"model": self.model}  # makes train() rebuild from this model rather than look for a file
         self.overrides = {
             "model": weights,
@@ -153,9 +154,10 @@ def _shapes(model: Any) -> dict[str, torch.Size]:
 
 def _checkpoint_name(name: str) -> str:
     """The file that Ultralytics would have loaded: exports are written beside it, under its stem."""
-    if name.startswith("local-dir:"):
-        return str(Path(name.removeprefix("local-dir:"), "model.pt"))
-    return f"{Path(name.removeprefix('hf-hub:').partition('@')[0]).name}.pt"
+    found = parse(name)
+    if found.kind == "local-dir":
+        return str(found.path / "model.pt")
+    return f"{Path(found.repo).name if found.kind == 'hf-hub' else found}.pt"
 
 
 def _provide_font() -> None:

@@ -5,18 +5,18 @@ Importing this module imports neither torch nor timm: a block's class is importe
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
 import logging
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.errors import ChannelError, ConfigError, UnknownBlockError
+from zoo.names import hint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +46,7 @@ class _Blocks(Mapping[str, "type[nn.Module]"]):
             return _registered[name]
         if name not in _OWN:
             raise UnknownBlockError(
-                f"no attention block is called {name!r:.60}. {_nearest(name, self)} If it is your own block, this "
+                f"no attention block is called {name!r:.60}. {hint(name, self)} If it is your own block, this "
                 f'process has not registered it: call zoo.register_block("{name:.40}", YourClass) before this, or name '
                 f"the module that does in your package's entry points, group {PLUGINS!r}."
             )
@@ -159,12 +159,12 @@ def _check_options(name: str, settings: Mapping[str, Any]) -> None:
     known = options(name)
     for key, value in settings.items():
         if key in known:
-            hint = known[key].annotation
-            if not _fits(value, hint):
-                raise ConfigError(f"block {name!r}: {key} must be {_spell(hint)}, found {value!r:.60}.")
+            kind = known[key].annotation
+            if not _fits(value, kind):
+                raise ConfigError(f"block {name!r}: {key} must be {_spell(kind)}, found {value!r:.60}.")
         elif not any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values()):
-            hint = _nearest(key, known) if known else "It takes none."
-            raise ConfigError(f"block {name!r} has no option {key!r:.60}. {hint}")
+            near = hint(key, known) if known else "It takes none."
+            raise ConfigError(f"block {name!r} has no option {key!r:.60}. {near}")
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -212,11 +212,6 @@ def _check_shape(name: str, block: nn.Module, dim: int) -> None:
         if not isinstance(found, torch.Tensor) or found.shape != x.shape:
             what = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
             raise ConfigError(f"block {name!r} turned a map of {tuple(x.shape)} into {what}; a graft keeps the shape.")
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known := list(known), n=3, cutoff=0.5)
-    return f"Did you mean {', '.join(near)}?" if near else f"Known are {', '.join(known)}."
 
 
 def _path(cls: type) -> str:

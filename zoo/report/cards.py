@@ -10,6 +10,7 @@ from zoo import assets, registry
 from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.errors import DataError
 from zoo.files import write_text
+from zoo.names import parse
 from zoo.registry import ModelInfo
 from zoo.report import statistics
 from zoo.report.runs import read_rows
@@ -105,7 +106,7 @@ def render(name: str, repo_id: str | None = None) -> str:
         UnknownTagError: No such tag of the model.
         NoWeightsError: A tag of a model that has none.
     """
-    architecture, tag = registry.split_tag(name)
+    architecture, tag = parse(name).architecture, parse(name).tag
     config, info = registry.get_config(architecture), registry.model_info(architecture)
     if tag is None:
         sections = [_what(config), _drawing(config), _size(info), _UNTRAINED, _use_untrained(architecture)]
@@ -318,7 +319,7 @@ _UNTRAINED = "## Results\n\nNo trained weights of this architecture are publishe
 
 
 def _use(name: str, entry: Entry, repo_id: str | None) -> str:
-    architecture, tag = registry.split_tag(name)
+    architecture, tag = parse(name).architecture, parse(name).tag
     pushed = [repo_id] if repo_id else [s.removeprefix("hf:") for s in entry.sources if s.startswith("hf:")]
     from_hub = f'\nmodel = zoo.create("hf-hub:{pushed[0]}")  # the same, from the Hub' if pushed else ""
     default = f'model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True)'

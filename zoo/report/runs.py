@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from zoo import registry
-from zoo.errors import DataError
+from zoo.errors import DataError, UnknownModelError
 from zoo.files import read_json
 from zoo.report import schema
 
@@ -253,8 +253,10 @@ def _from_row(row: Mapping[str, str], file: Path) -> Run:
 
 def _described(model: str, width: float | None) -> dict[str, Any]:
     """What the registry knows of a model that an older run only names."""
-    name = registry.split_tag(model)[0]
-    config = registry.get_config(name) if name in registry.names() else None
+    try:
+        config = registry.get_config(model)
+    except UnknownModelError:
+        config = None
     grafts = [{"position": graft.position, "block": graft.block} for graft in config.grafts] if config else []
     return {"model": model, "width": width, "base": config.base_name if config else "", "grafts": grafts}
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from zoo import assets, registry
 from zoo.config import SCALES
-from zoo.errors import DataError
+from zoo.errors import DataError, UnknownModelError
 from zoo.registry import ModelInfo
 from zoo.report.runs import Row
 
@@ -161,9 +161,16 @@ def _why_left_out(run: Row, metric: str) -> str:
     return status if status != "complete" else "" if run.get(metric) not in (None, "") else "unscored"
 
 
+def _info(model: str) -> ModelInfo | None:
+    try:
+        return registry.model_info(model)
+    except UnknownModelError:
+        return None
+
+
 def _line(name: str, every: Sequence[Row], complete: _Runs, metric: str, timing: _Timing | None) -> Line:
     model = str(every[0]["model"])
-    info = registry.model_info(model) if registry.split_tag(model)[0] in registry.names() else None
+    info = _info(model)
     counted = info if info and not every[0].get("width") else None
     runs = list(complete[name].values())
     score, shut, hours = _mean(runs, metric), _mean(runs, f"{metric}_without_grafts"), _mean(runs, "hours")

@@ -36,19 +36,20 @@ def fetch(repo_id: str, revision: str, file: str) -> Path:
         return Path(hf_hub_download(repo_id, file, revision=revision))
 
 
-def snapshot(spec: str) -> Path:
+def snapshot(repo_id: str, revision: str | None = None) -> Path:
     """A folder with the model and config of one commit of a repository, from the cache or the Hub.
 
     Args:
-        spec: `"<org>/<repo>"` or `"<org>/<repo>@<revision>"`; a revision is a branch, a tag or a commit.
+        repo_id: `"<org>/<repo>"`.
+        revision: A branch, a tag or a commit; the default branch when omitted.
 
     Raises:
         HubError: As `fetch`.
     """
-    repo_id, _, revision = spec.partition("@")
     wanted = [MODEL_FILE, CONFIG_FILE]
+    spec = f"{repo_id}@{revision}" if revision else repo_id
     with explained(spec):
-        folder = Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=wanted))
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
     absent = [name for name in wanted if not (folder / name).is_file()]
     if absent:
         raise HubError(f"{spec} has no {' and no '.join(absent)}: it was not written by zoo.push_to_hub.")

@@ -18,6 +18,7 @@ from typing import Any
 from zoo import assets
 from zoo.errors import ManifestError, NoWeightsError, UnknownTagError
 from zoo.files import read_json, write_text
+from zoo.names import parse
 
 SCHEMA = 1
 
@@ -153,8 +154,8 @@ def entries(file: Path | None = None) -> dict[str, Entry]:
 
 def tags(architecture: str) -> tuple[str, ...]:
     """Tags of an architecture that has weights, its default first; empty when it has none."""
-    split = (name.split(".", 1) for name in entries())
-    return tuple(tag for owner, tag in split if owner == architecture)
+    own = [name for name in map(parse, entries()) if name.architecture == architecture]
+    return tuple(name.tag for name in own if name.tag)
 
 
 def find(name: str) -> tuple[str, Entry]:
@@ -167,15 +168,15 @@ def find(name: str) -> tuple[str, Entry]:
         NoWeightsError: The architecture has no weights; the message lists what has some.
         UnknownTagError: It has none of this tag; the message lists its tags.
     """
-    architecture, _, tag = name.partition(".")
-    known = entries()
-    own = [full_name for full_name in known if full_name.startswith(f"{architecture}.")]
+    wanted, known = parse(name), entries()
+    own = tags(wanted.architecture)
     if not own:
-        raise NoWeightsError(f"{architecture} has no trained weights. There are {', '.join(known) or 'none yet'}.")
-    full_name = name if tag else own[0]
-    if full_name not in known:
-        tags_ = ", ".join(other.partition(".")[2] for other in own)
-        raise UnknownTagError(f"{architecture} has no weights tagged {tag!r}. Its tags: {tags_}.")
+        there = ", ".join(known) or "none yet"
+        raise NoWeightsError(f"{wanted.architecture} has no trained weights. There are {there}.")
+    tag = wanted.tag or own[0]
+    if tag not in own:
+        raise UnknownTagError(f"{wanted.architecture} has no weights tagged {tag!r}. Its tags: {', '.join(own)}.")
+    full_name = f"{wanted.architecture}.{tag}"
     return full_name, known[full_name]
 
 
