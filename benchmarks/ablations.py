@@ -20,7 +20,7 @@ from torch import nn
 
 import zoo
 from reproduce.datasets.prepare import prepare
-from reproduce.pipeline import load_recipe
+from reproduce.job import load_recipe
 from zoo import records
 from zoo.engine.trainer import ZooTrainer
 from zoo.report.statistics import Estimate
@@ -95,8 +95,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=TABLE)
     options = parser.parse_args()
     recipe = load_recipe("digits")
-    settings = recipe["train"] | {
-        "data": str(prepare(recipe["dataset"], None, options.cache)),
+    settings = {
+        **recipe.train,
+        "data": str(prepare(recipe.dataset, None, options.cache)),
         "epochs": options.epochs,
         "imgsz": options.imgsz,
         "device": "cpu",

@@ -11,7 +11,7 @@ import pytest
 import zoo
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import coco_metrics, predict
-from reproduce.pipeline import load_recipe
+from reproduce.job import load_recipe
 from zoo.weights import manifest
 
 SHARED = Path(os.environ.get("ZOO_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
@@ -30,7 +30,7 @@ def test_metrics_are_what_the_manifest_claims(name: str, prepared_in: Path) -> N
     folder = FOLDERS[tag]
     if folder is not None and not folder.is_dir():
         pytest.skip(f"no {folder}; ZOO_DATA_DIR names the folder that holds {tag}/")
-    data = prepare(load_recipe(tag)["dataset"], folder, prepared_in)
+    data = prepare(load_recipe(tag).dataset, folder, prepared_in)
     entry = manifest.entries()[name]
     model = zoo.create(name, pretrained=True)
     for split, claimed in entry.metrics.items():

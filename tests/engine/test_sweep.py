@@ -147,8 +147,8 @@ def test_jobs_of_a_plan(plan, tmp_path):
 
 def test_jobs_of_a_recipe(plan):
     [job] = Plan.read(plan(data=None, recipes={"bccd": ["--data", "/data", "--smoke"]})).jobs()
-    assert job.command[1].endswith("reproduce/bccd.py") and job.command[-3:] == ["--data", "/data", "--smoke"]
-    assert "--no-ship" in job.command and "--resume" not in job.command
+    assert job.command[1:6] == ["-m", "reproduce", "bccd", "--model", "yolov8n"]
+    assert job.command[-3:] == ["--data", "/data", "--smoke"]
 
 
 @pytest.mark.fast
@@ -167,7 +167,7 @@ def test_jobs_of_a_recipe(plan):
         ({"train": {"epoch": 3}}, "unknown setting 'epoch'"),
         ({"train": {"epochs": 0}}, "epochs=0"),
         ({"train": {"seed": 3}}, "seed cannot be set; the sweep does"),
-        ({"recipes": {"absent": []}}, "no reproduce/absent.py"),
+        ({"recipes": {"absent": []}}, "no reproduce/recipes/absent.yaml here"),
         ({"recipes": {"bccd": "--smoke"}}, "must be a list"),
         ({"gpus": "all"}, "gpus must be a whole number"),
     ],

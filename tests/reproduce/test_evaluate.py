@@ -16,7 +16,7 @@ from ultralytics.models.yolo.detect import DetectionValidator
 
 from reproduce.datasets.prepare import prepare
 from reproduce.evaluate import COCO_METRICS, coco_metrics, voc_metrics
-from reproduce.pipeline import load_recipe
+from reproduce.job import load_recipe
 
 pytestmark = pytest.mark.fast
 
@@ -137,7 +137,7 @@ def test_equals_pycocotools_and_ultralytics_on_real_annotations(tmp_path, name):
     source = DATA / {"coco": "coco-mini"}.get(name, name)
     if not source.is_dir():
         pytest.skip(f"no {source}; set ZOO_DATA")
-    data = prepare(load_recipe(name)["dataset"], source, tmp_path, verify=False)
+    data = prepare(load_recipe(name).dataset, source, tmp_path, verify=False)
     annotations = data.parent / "annotations" / "val.json"
     truth = json.loads(annotations.read_text())
     counts = Counter(a["category_id"] for a in truth["annotations"])

@@ -1,4 +1,4 @@
-"""Jobs, rows and rules of the pipeline; the whole path over real training in the slow test."""
+"""Jobs, rows and rules of the pipeline; the whole path over real training in the slow tests."""
 
 import csv
 import json
@@ -6,118 +6,202 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
+import torch
 
-from reproduce import pipeline
-from reproduce.pipeline import ROOT, append_row, load_recipe, parse
+import zoo
+from reproduce import measure, pipeline, plan
+from reproduce.__main__ import parse
+from reproduce.job import ROOT, load_recipe, recipes
 from zoo.engine.trainer import ZooTrainer
 from zoo.errors import DataError, OptionError
 
-RECIPES = sorted(path.stem for path in (ROOT / "reproduce" / "recipes").glob("*.yaml"))
+
+def job(*line, recipe="digits"):
+    return parse([recipe, *line])[0]
+
+
+def reproduce(*words, cwd):
+    command = [sys.executable, "-m", "reproduce", *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_has_a_script_and_every_training_argument_exists(name):
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_has_what_a_run_needs_and_every_setting_exists(name):
     from ultralytics.cfg import DEFAULT_CFG_DICT
 
     recipe = load_recipe(name)
-    assert (ROOT / "reproduce" / f"{name}.py").is_file()
-    assert recipe["train"].keys() <= DEFAULT_CFG_DICT.keys()
-    assert {"epochs", "imgsz", "batch"} <= recipe["train"].keys()
-    assert {"name", "format", "license", "source"} <= recipe["dataset"].keys()
-
-
-@pytest.mark.fast
-def test_the_command_repeats_the_job():
-    line = ["--model", "yolov8n", "--seed", "3", "--width", "0.27", "--epochs", "5", "--base-weights", "yolov8n.pt"]
-    job = parse("digits", line)
-    assert job.command == "python reproduce/digits.py " + " ".join(line)
-    assert parse("digits", job.command.split()[2:]) == job
+    assert recipe.train.keys() | recipe.pretrained.keys() | recipe.frozen.keys() <= DEFAULT_CFG_DICT.keys()
+    assert {"epochs", "imgsz", "batch"} <= recipe.train.keys()
+    assert {"name", "format", "license", "source", "expected"} <= recipe.dataset.keys()
 
 
 @pytest.mark.fast
 @pytest.mark.parametrize(
-    "change", [["--epochs", "1"], ["--imgsz", "64"], ["--base-weights", "x.pt"], ["--width", "0.3"], ["--smoke"]]
+    "line",
+    [
+        "--model yolov8n --seed 3 --width 0.27 --epochs 5",
+        "--model yolov8n+dattn(heads=4)@sppf+eca@p3,p4 --seed 1 --base-weights yolov8n.pt --freeze-base norm",
+        "--model yolo11n --seed 0 --base-weights yolo11n.pt --freeze-base --set lr0=0.01 --set mosaic=0.5",
+    ],
+)
+def test_the_command_repeats_the_job(line, tmp_path):
+    import shlex
+
+    asked = job(*line.split())
+    words = shlex.split(asked.command)
+    assert words[:4] == ["python", "-m", "reproduce", "digits"] and words[4:] == line.split()
+    assert job(*words[4:]) == asked
+
+
+@pytest.mark.fast
+def test_a_regime_changes_the_settings_it_names_and_the_command_line_has_the_last_word():
+    recipe = load_recipe("bccd")
+    scratch, whole = job("--model", "x", recipe="bccd"), job("--model", "x", "--base-weights", "b.pt", recipe="bccd")
+    frozen = job("--model", "x", "--base-weights", "b.pt", "--freeze-base", recipe="bccd")
+    assert scratch.training() == recipe.train
+    assert whole.training() == {**recipe.train, **recipe.pretrained}
+    assert frozen.training() == {**recipe.train, **recipe.pretrained, **recipe.frozen}
+    changed = job("--model", "x", "--base-weights", "b.pt", "--epochs", "3", "--set", "lr0=0.5", recipe="bccd")
+    assert changed.training() == whole.training() | {"epochs": 3, "lr0": 0.5}
+    assert len({each.directory for each in (scratch, whole, frozen, changed)}) == 4
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "change", [["--epochs", "1"], ["--imgsz", "64"], ["--set", "lr0=1.0"], ["--width", "0.3"], ["--smoke"]]
 )
 def test_altered_runs_have_their_own_folder_and_are_never_shipped(tmp_path, change):
     line = ["--model", "yolov8n", "--runs", str(tmp_path), "--cache", str(tmp_path)]
-    assert parse("digits", line).follows_recipe
-    assert parse("digits", line + change).directory != parse("digits", line).directory
+    assert job(*line, recipe="bccd").follows_recipe
+    assert job(*line, *change, recipe="bccd").directory != job(*line, recipe="bccd").directory
     with pytest.raises(OptionError, match="--ship"):
-        pipeline.run(parse("digits", [*line, *change, "--ship"]))
+        pipeline.run(job(*line, *change, "--ship", recipe="bccd"))
 
 
 @pytest.mark.fast
-def test_weights_of_unlicensed_data_are_never_shipped():
-    with pytest.raises(OptionError, match="licence"):
-        pipeline.run(parse("neudet", ["--model", "yolov8n", "--ship"]))
+@pytest.mark.parametrize(
+    ("recipe", "words", "message"),
+    [
+        ("neudet", ["--ship"], "licence"),
+        ("digits", ["--freeze-base"], "needs --base-weights"),
+        ("bccd", ["--download"], "--download is for coco and voc"),
+        ("digits", ["--finish"], "no checkpoint to record"),
+    ],
+)
+def test_what_cannot_be_is_refused(recipe, words, message, tmp_path):
+    line = ["--model", "yolov8n", "--runs", str(tmp_path), "--cache", str(tmp_path), "--smoke", *words]
+    line.remove("--smoke") if "--ship" in words else None
+    with pytest.raises(OptionError, match=message):
+        pipeline.run(job(*line, recipe=recipe))
 
 
 @pytest.mark.fast
-def test_rows_are_appended_by_many_at_once_and_replaced_by_the_same_run(tmp_path):
+def test_rows_are_kept_by_many_at_once_and_replaced_by_the_same_run(tmp_path):
     path = tmp_path / "results" / "x.csv"
-    run = {"model": "a,b", "seed": 0, "epochs": 1, "imgsz": 64, "base_weights": "", "width": "", "mAP": 0.1}
+    run = dict.fromkeys(measure.IDENTITY, "") | {"model": "a,b", "seed": 0, "mAP": 0.1}
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda i: append_row(path, run | {"seed": i}), range(16)))
-    append_row(path, run | {"seed": 3, "mAP": 0.2})
+        list(pool.map(lambda i: measure.keep_row(path, run | {"seed": i}), range(16)))
+    measure.keep_row(path, run | {"seed": 3, "mAP": 0.2})
+    measure.keep_row(path, run | {"seed": 3, "mAP": 0.3, "freeze_base": "norm"})
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert sorted(int(row["seed"]) for row in rows) == list(range(16))
+    assert sorted(int(row["seed"]) for row in rows) == sorted([*range(16), 3])
     assert {row["model"] for row in rows} == {"a,b"}
-    assert {row["seed"]: row["mAP"] for row in rows if row["mAP"] != "0.1"} == {"3": "0.2"}
+    assert {row["freeze_base"]: row["mAP"] for row in rows if row["mAP"] != "0.1"} == {"": "0.2", "norm": "0.3"}
     with pytest.raises(DataError, match="columns"):
-        append_row(path, {"model": "a"})
+        measure.keep_row(path, {"model": "a"})
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "results").glob("*.csv") if path.stem in recipes()])
+def test_tables_of_runs_have_the_columns_of_today(name):
+    with (ROOT / "results" / f"{name}.csv").open(newline="") as file:
+        assert set(measure.IDENTITY) <= set(csv.DictReader(file).fieldnames)
+
+
+@pytest.mark.fast
+def test_a_run_goes_on_from_the_base_weights_it_started_from(tmp_path):
+    for name, content in (("one.pt", b"1"), ("two.pt", b"2")):
+        (tmp_path / name).write_bytes(content)
+    line = ["--model", "yolov8n", "--runs", str(tmp_path / "runs"), "--base-weights"]
+    measure.note_origin(job(*line, str(tmp_path / "one.pt")))
+    measure.note_origin(job(*line, str(tmp_path / "one.pt")))
+    with pytest.raises(OptionError, match=r"started from one\.pt"):
+        measure.note_origin(job(*line, str(tmp_path / "two.pt")))
 
 
 @pytest.mark.fast
 def test_training_time_adds_up_over_resumed_runs():
-    assert pipeline.training_seconds([10, 20, 31]) == 31
-    assert pipeline.training_seconds([10, 20, 12, 25]) == 45
-
-
-def script(name: str, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "reproduce" / f"{name}.py"), *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert measure.training_seconds([10, 20, 31]) == 31
+    assert measure.training_seconds([10, 20, 12, 25]) == 45
 
 
 def test_bad_input_is_one_line_and_a_non_zero_code(tmp_path):
-    done = script("coco", "--model", "yolov8n", cwd=tmp_path)
+    done = reproduce("coco", "--model", "yolov8n", cwd=tmp_path)
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1].startswith("error: COCO2017 needs --data")
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("freeze_base", [False, True, "norm"])
+def test_what_a_training_changes(freeze_base):
+    model = zoo.create("yolov8n_dattn")
+    norms = sum(m.weight.numel() * 2 for m in model.model[:-1].modules() if isinstance(m, torch.nn.BatchNorm2d))
+    alone = sum(p.numel() for part in (model.grafts, model.model[-1]) for p in part.parameters())
+    expected = {False: sum(p.numel() for p in model.parameters()), True: alone, "norm": alone + norms}
+    assert sum(p.numel() for p in plan.learning(model, freeze_base)) == expected[freeze_base]
+
+
+def test_a_dry_run_is_json_alone_and_leaves_nothing(tmp_path):
+    done = reproduce("coco", "--model", "yolov8n_dattn", "--imgsz", "320", "--dry-run", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["images"] == {"train": 118287, "val": 5000} and said["steps"] == 925 * 500
+    one, eight = said["h100"]
+    assert 0 < one["hours"][0] < one["hours"][1] and eight["hours"][0] < one["hours"][0] < 8 * eight["hours"][1]
+    assert eight["memory_gb_per_card"] < one["memory_gb_per_card"] and one["fits"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_frozen_base_costs_less_time_and_memory():
+    whole = plan.measure_step(job("--model", "yolov8n", "--base-weights", "b.pt"), 10, 320)
+    frozen = plan.measure_step(job("--model", "yolov8n", "--base-weights", "b.pt", "--freeze-base"), 10, 320)
+    for key in ("operations", "bytes", "state"):
+        assert frozen[key] < 0.75 * whole[key], key
+    forward = plan.operations(zoo.create("yolov8n", num_classes=10), 320)
+    assert whole["operations"] == pytest.approx(3 * forward, rel=0.02)
+
+
 @pytest.mark.slow
 def test_the_whole_path(tmp_path, monkeypatch):
-    """Train on a few scenes, record, do not repeat; finish a run that was not recorded; refuse to run over it."""
+    """Train on a few scenes, record, do not repeat; a run that ended without a record is recorded, not trained."""
     monkeypatch.chdir(tmp_path)
-    line = ["--model", "yolov8n_dattn", "--smoke", "--imgsz", "64"]
-    row = pipeline.run(parse("digits", line))
-    directory = parse("digits", line).directory
-    assert row["status"] == "cut" and row["epochs"] == 1
+    asked = job("--model", "yolov8n_dattn", "--smoke", "--imgsz", "64")
+    row = pipeline.run(asked)
+    directory = asked.directory
+    assert row["status"] == "complete" and row["epochs"] == row["planned_epochs"] == 1
     assert list(json.loads(row["gamma_norms"])) == ["9"]
     assert 0 <= float(row["val_mAP50-95_without_grafts"]) <= 1
     assert row["val_mAP50-95"] == pytest.approx(row["val_ultralytics_mAP50-95"], abs=0.01)
     with (directory / "digits.csv").open(newline="") as file:
         assert [r["model"] for r in csv.DictReader(file)] == ["yolov8n_dattn"]
     written = (directory / "weights" / "best.pt").stat().st_mtime_ns
-    assert pipeline.run(parse("digits", line)) == row
-    assert (directory / "weights" / "best.pt").stat().st_mtime_ns == written
+    assert pipeline.run(asked) == row
 
     config = (directory / "weights" / "zoo" / "config.json").read_text()
     shutil.rmtree(directory / "weights" / "zoo")
     (directory / "row.json").unlink()
-    with pytest.raises(OptionError, match=r"--resume or --finish"):
-        pipeline.run(parse("digits", line))
-    assert pipeline.run(parse("digits", [*line, "--finish"])) == row
+    assert pipeline.run(asked) == row
     assert (directory / "weights" / "zoo" / "config.json").read_text() == config
+    assert (directory / "weights" / "best.pt").stat().st_mtime_ns == written
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("again", "epochs", "status"), [([], 3, "complete"), (["--finish"], 2, "cut")])
+def test_an_interrupted_run_goes_on_or_is_recorded_as_it_is(again, epochs, status, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     line = ["--model", "yolov8n", "--smoke", "--imgsz", "64", "--epochs", "3"]
     save = ZooTrainer.save_model
@@ -131,17 +215,8 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ZooTrainer, "save_model", interrupted)
         with pytest.raises(ConnectionResetError):
-            pipeline.run(parse("digits", line))
-    row = pipeline.run(parse("digits", [*line, "--resume"]))
-    assert row["epochs"] == 3
-    with (parse("digits", line).directory / "results.csv").open(newline="") as file:
-        assert [int(r["epoch"]) for r in csv.DictReader(file)] == [1, 2, 3]
-
-
-@pytest.mark.slow
-def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path):
-    done = script("digits", "--model", "yolov8n", "--smoke", "--imgsz", "64", "--dry-run", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    for word in ("seconds_per_step", "hours_of_training_steps", "images", '"epochs": 1'):
-        assert word in done.stdout
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["datasets"]
+            pipeline.run(job(*line))
+    row = pipeline.run(job(*line, *again))
+    assert (row["epochs"], row["status"]) == (epochs, status)
+    with (job(*line).directory / "results.csv").open(newline="") as file:
+        assert [int(r["epoch"]) for r in csv.DictReader(file)] == [1, 2, 3][:epochs]

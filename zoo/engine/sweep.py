@@ -1,6 +1,6 @@
 """`zoo sweep plan.yaml`: models x data sets x seeds, as jobs on Ray, one results row a job.
 
-A plan names what to train on, either data YAMLs with the training settings they share, or scripts of `reproduce/`
+A plan names what to train on, either data YAMLs with the training settings they share, or recipes of `reproduce/`
 with their arguments, which bring their own settings:
 
     models: [yolov8n, yolov8n_dattn, yolov8n_hat]
@@ -57,7 +57,7 @@ class Plan:
         seeds: Each model is trained once a seed.
         data: Data YAMLs by the name to give them in the results.
         train: Settings of `zoo train` for the jobs on `data`; `base_weights` starts from official weights.
-        recipes: Scripts of `reproduce/`, each with its arguments but `--model`, `--seed` and `--runs`.
+        recipes: Recipes of `reproduce/`, each with its arguments but `--model`, `--seed` and `--runs`.
         folder: Where everything is written.
         cpus: Processors that Ray sets aside for a job; all of a machine when omitted and no GPU is asked for.
         gpus: GPUs that Ray sets aside for a job.
@@ -95,7 +95,7 @@ class Plan:
             ("seeds", list, "a list of whole numbers"),
             ("data", dict, "a mapping of names to data YAMLs"),
             ("train", dict, "a mapping of settings"),
-            ("recipes", dict, "a mapping of scripts to lists of arguments"),
+            ("recipes", dict, "a mapping of recipes to lists of arguments"),
             ("folder", str, "a path"),
             ("cpus", int, "a whole number"),
             ("gpus", int, "a whole number"),
@@ -130,8 +130,10 @@ class Plan:
             if not Path(str(file)).is_file():
                 raise OptionError(f"data: there is no file {file} for {name!r}.")
         for name, arguments in self.recipes.items():
-            if not (assets.root() / "reproduce" / f"{name}.py").is_file():
-                raise OptionError(f"recipes: there is no reproduce/{name}.py; recipes need a checkout of the zoo.")
+            if not (assets.root() / "reproduce" / "recipes" / f"{name}.yaml").is_file():
+                raise OptionError(
+                    f"recipes: there is no reproduce/recipes/{name}.yaml; recipes need a checkout of the zoo."
+                )
             if not isinstance(arguments, list):
                 raise OptionError(f"recipes: the arguments of {name!r} must be a list, found {arguments!r}.")
         if chosen := [key for key in _FROM_PLAN if key in self.train]:
@@ -162,14 +164,9 @@ class Job:
     def command(self) -> list[str]:
         """What runs it, or goes on with it."""
         if self.data in self.plan.recipes:
-            script = assets.root() / "reproduce" / f"{self.data}.py"
-            options = ["--model", self.model, "--seed", str(self.seed), "--runs", str(self.folder / "runs")]
-            options += ["--device", "0" if self.plan.gpus else "cpu", "--no-ship"]
-            if any(self.folder.glob("runs/*/*/weights/zoo/config.json")):
-                options.append("--finish")
-            elif any(self.folder.glob("runs/*/*/weights/last.pt")):
-                options.append("--resume")
-            return [sys.executable, str(script), *options, *map(str, self.plan.recipes[self.data])]
+            words = [self.data, "--model", self.model, "--seed", str(self.seed), "--runs", str(self.folder / "runs")]
+            words += ["--device", "0" if self.plan.gpus else "cpu"]
+            return [sys.executable, "-m", "reproduce", *words, *map(str, self.plan.recipes[self.data])]
         last = self.folder / "run" / "weights" / "last.pt"
         if last.is_file():
             return [sys.executable, "-m", "zoo.engine.launch", str(last), "resume=True"]
