@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 from ultralytics.data.augment import LetterBox
+from ultralytics.engine.model import Model
 from ultralytics.utils import nms, ops
 
 from zoo.errors import DataError, OptionError
@@ -121,7 +122,7 @@ def attention(
         OptionError: The model has no graft, the point is outside the picture, or there is no such detection.
         DataError: The image cannot be read.
     """
-    network = model if hasattr(model, "grafts") else getattr(model, "model", None)
+    network = model.model if isinstance(model, Model) else model
     if not isinstance(network, nn.Module) or not hasattr(network, "grafts"):
         raise OptionError(f"attention takes a model of zoo.create or zoo.YOLO, found {type(model).__name__}.")
     if not network.grafts:
@@ -257,8 +258,8 @@ def _look(
     return Look(
         place="image" if key in ("stem", "image") else f"layer {key}",
         block=type(graft.block).__name__,
-        change=(change / size.clamp(min=1e-6)).cpu().numpy(),
-        strength=float(change.norm() / size.norm().clamp(min=1e-6)),
+        change=(change / size.clamp(min=torch.finfo(torch.float32).tiny)).cpu().numpy(),
+        strength=float(change.norm() / size.norm().clamp(min=torch.finfo(torch.float32).tiny)),
         opened=bool(graft.gamma.abs().max() > 0),
         cell=cell,
         stride=stride,
