@@ -40,7 +40,7 @@ def parse(argv: list[str] | None = None) -> tuple[Job, bool]:
     add("--dry-run", action="store_true", help="say what the run would do and cost; needs no data")
     add("--smoke", action="store_true", help="the whole path on a few images; recorded in the run folder")
     add("--unverified", action="store_true", help="accept data that differs from the recipe's")
-    add("--ship", action="store_true", help="then take the weights into weights/ and the manifest")
+    add("--ship", action="store_true", help="take the weights of the median recorded seed into weights/")
     add("--json", action="store_true", help="nothing but the result's JSON on standard output")
     options = vars(parser.parse_args(argv))
     alone = options.pop("json")

@@ -95,16 +95,13 @@ def note_origin(job: Job) -> None:
         OptionError: The folder holds a run that started from other weights.
     """
     path = job.directory / "origin.json"
-    base = ""
-    if job.base_weights:
-        file = official.find(job.base_weights)
-        base = f"{file.name} sha256 {sha256(file)}"
+    given = base(job)
     if path.is_file():
-        if (noted := json.loads(path.read_text()).get("base_weights", base)) != base:
-            raise OptionError(f"{job.directory} started from {noted}, not from {base}; choose other --runs.")
+        if (noted := json.loads(path.read_text()).get("base_weights", given)) != given:
+            raise OptionError(f"{job.directory} started from {noted}, not from {given}; choose other --runs.")
         return
     origin = {
-        "base_weights": base,
+        "base_weights": given,
         "command": job.command,
         "date": datetime.now(timezone.utc).date().isoformat(),
         "commit": commit(),
@@ -131,6 +128,30 @@ def keep_row(path: Path, row: Mapping[str, Any]) -> None:
             if any(other[key] != str(row[key]) for key in IDENTITY):
                 rows.append(other)
         records.write(path, [*rows, row])
+
+
+def rows_of(job: Job) -> list[dict[str, str]]:
+    """The recorded rows of a job that ended, at every seed."""
+    wanted = {
+        "model": job.model,
+        "planned_epochs": job.training()["epochs"],
+        "imgsz": job.training()["imgsz"],
+        "base_weights": base(job),
+        "freeze_base": job.freeze_base or "",
+        "width": job.width or "",
+        "settings": " ".join(job.settings),
+        "status": "complete",
+    }
+    rows = records.read(job.results / f"{job.recipe}.csv")
+    return [row for row in rows if all(row[key] == str(value) for key, value in wanted.items())]
+
+
+def base(job: Job) -> str:
+    """Name and digest of the base weights, empty where a run starts from random ones."""
+    if not job.base_weights:
+        return ""
+    file = official.find(job.base_weights)
+    return f"{file.name} sha256 {sha256(file)}"
 
 
 def commit() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from zoo.weights import saved
 logger = logging.getLogger(__name__)
 
 SMOKE_IMAGES = 16
+REBUILT = {
+    "9dab4629c1c7ef9777a55a7a8828ed5afb16db257aa060a5eed05562d77365c6",
+    "424d3baf8b21f1740f981c258946ac16c4056ce2f67bf9304727cd17070f6387",
+}
+"""sha256 of the YOLOv8n and YOLO11n weights that stand in for the official files where these could not be had."""
+OFFICIAL = "the same command with --base-weights and the official .pt starts from those"
 SHIPPED_METRICS = ("mAP50", "mAP50-95")
 
 
@@ -37,6 +44,8 @@ def run(job: Job) -> dict[str, Any]:
     check(job, recipe)
     if job.dry_run:
         return plan.estimate(job)
+    if job.ship:
+        return ship(job, recipe)
     if job.download:
         fetch(recipe.dataset["archives"], job.data)
     data = prepare(recipe.dataset, job.data, job.cache, SMOKE_IMAGES if job.smoke else None, verify=not job.unverified)
@@ -56,8 +65,6 @@ def run(job: Job) -> dict[str, Any]:
         kept = job.results / "runs" / job.recipe / f"{job.directory.name}.json"
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(described, kept)
-    if job.ship:
-        ship(job, recipe, row)
     return row
 
 
@@ -106,27 +113,42 @@ def train(job: Job, data: Path) -> None:
     )
 
 
-def ship(job: Job, recipe: Recipe, row: dict[str, Any]) -> None:
-    """Take the run's weights into the repository.
+def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
+    """Take the weights of the median seed on val, of all that ended, into the repository; return its row.
 
     Raises:
-        OptionError: The run was cut short.
+        OptionError: No seed of the job is recorded, or the run's folder is not here.
     """
-    if row["status"] != "complete":
-        raise OptionError(f"{job.directory} was cut at epoch {row['epochs']}; it is recorded and not shipped.")
+    rows = sorted(measure.rows_of(job), key=lambda row: float(row["val_mAP50-95"]))
+    if not rows:
+        raise OptionError(f"no run of {job.command} is recorded in {job.results}; run seeds without --ship first.")
+    row = rows[(len(rows) - 1) // 2]
+    chosen = replace(job, seed=int(row["seed"]))
+    if not (chosen.directory / "weights" / "zoo").is_dir():
+        raise OptionError(f"seed {chosen.seed} is the median of {len(rows)}, and there is no run {chosen.directory}.")
     shipped.ship(
-        job.directory / "weights" / "zoo",
+        chosen.directory / "weights" / "zoo",
         f"{job.model}.{job.recipe}",
         dataset=recipe.dataset["name"],
         dataset_license=recipe.dataset["license"],
         dataset_source=recipe.dataset["source"],
-        imgsz=row["imgsz"],
+        imgsz=int(row["imgsz"]),
         metrics={
-            split: {metric: row[f"{split}_{metric}"] for metric in SHIPPED_METRICS}
+            split: {metric: float(row[f"{split}_{metric}"]) for metric in SHIPPED_METRICS}
             for split in ("val", "test")
             if row[f"{split}_mAP50"] != ""
         },
-        recipe=job.command,
+        recipe=chosen.command,
         commit=row["commit"],
         versions=json.loads(row["versions"]),
+        started_from=started_from(row["base_weights"]),
     )
+    return row
+
+
+def started_from(base_weights: str) -> str:
+    """Say what weights a run started from; the rebuilt ones are known by digest and never passed off as official."""
+    name, _, digest = base_weights.partition(" sha256 ")
+    if digest in REBUILT:
+        return f"Ultralytics' COCO weights as rebuilt from public int8 exports ({name}, sha256 {digest}); {OFFICIAL}"
+    return base_weights

@@ -39,6 +39,7 @@ def ship(
     recipe: str,
     commit: str,
     versions: Mapping[str, str],
+    started_from: str = "",
     license: str = "AGPL-3.0",
 ) -> Entry:
     """Take a saved model into the repository: file in `weights/`, entry in the manifest, card.
@@ -54,6 +55,7 @@ def ship(
         recipe: See there.
         commit: See there.
         versions: See there.
+        started_from: See there.
         license: See there.
 
     Raises:
@@ -81,6 +83,7 @@ def ship(
         known_answer=known_answer(model),
         dataset_license=dataset_license,
         dataset_source=dataset_source,
+        started_from=started_from,
     )
     with replacing(file) as temporary:
         shutil.copyfile(source, temporary)

@@ -16,6 +16,7 @@ from reproduce.__main__ import parse
 from reproduce.job import ROOT, load_recipe, recipes
 from zoo.engine.trainer import ZooTrainer
 from zoo.errors import DataError, OptionError
+from zoo.files import sha256
 
 
 def job(*line, recipe="digits"):
@@ -120,6 +121,32 @@ def test_rows_are_kept_by_many_at_once_and_replaced_by_the_same_run(tmp_path):
 def test_tables_of_runs_have_the_columns_of_today(name):
     with (ROOT / "results" / f"{name}.csv").open(newline="") as file:
         assert set(measure.IDENTITY) <= set(csv.DictReader(file).fieldnames)
+
+
+@pytest.mark.fast
+def test_the_median_seed_ships_with_where_it_started_from(tmp_path, monkeypatch):
+    base = tmp_path / "yolov8n.safetensors"
+    base.write_bytes(b"1")
+    line = ["--model", "yolov8n_dattn", "--base-weights", str(base), "--runs", str(tmp_path / "runs")]
+    asked = job(*line, "--results", str(tmp_path / "results"), "--ship", recipe="bccd")
+    with pytest.raises(OptionError, match=r"no run of .* is recorded"):
+        pipeline.run(asked)
+    common = {"model": "yolov8n_dattn", "imgsz": 320, "base_weights": measure.base(asked), "commit": "c"}
+    common |= {"planned_epochs": asked.training()["epochs"], "versions": "{}", "val_mAP50": 0.9, "test_mAP50": ""}
+    for seed, score, status in [(0, 0.3, "complete"), (1, 0.9, "complete"), (2, 0.5, "complete"), (3, 0.4, "cut")]:
+        row = dict.fromkeys(measure.IDENTITY, "") | common | {"seed": seed, "val_mAP50-95": score, "status": status}
+        measure.keep_row(tmp_path / "results" / "bccd.csv", row)
+    with pytest.raises(OptionError, match="seed 2 is the median of 3"):
+        pipeline.run(asked)
+    (tmp_path / "runs" / "bccd" / "yolov8n_dattn-s2-pretrained" / "weights" / "zoo").mkdir(parents=True)
+    shipped = {}
+    monkeypatch.setattr(pipeline.shipped, "ship", lambda folder, name, **facts: shipped.update(facts, name=name))
+    assert pipeline.run(asked)["seed"] == "2"
+    assert shipped["name"] == "yolov8n_dattn.bccd" and shipped["metrics"] == {"val": {"mAP50": 0.9, "mAP50-95": 0.5}}
+    assert shipped["started_from"] == measure.base(asked) and "--seed 2" in shipped["recipe"]
+    monkeypatch.setattr(pipeline, "REBUILT", {sha256(base)})
+    pipeline.run(asked)
+    assert shipped["started_from"].startswith("Ultralytics' COCO weights as rebuilt from public int8 exports")
 
 
 @pytest.mark.fast

@@ -246,11 +246,12 @@ def _latency(info: ModelInfo) -> list[str]:
 
 def _training(entry: Entry) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in entry.versions.items())
+    started = entry.started_from and f"\n- Started from {entry.started_from}"
     return f"""## Training
 
 - Data: {entry.dataset}{entry.dataset_source and f": {entry.dataset_source}"}
 - Classes: {", ".join(entry.class_names)}
-- Resolution: {entry.imgsz} pixels
+- Resolution: {entry.imgsz} pixels{started}
 - Command, at commit `{entry.commit}`: `{entry.recipe}`
 - Versions: {versions or "not recorded"}"""
 

@@ -48,6 +48,7 @@ class Entry:
         known_answer: Output of the model for a fixed input, see `zoo.shipped.known_answer`.
         dataset_license: Licence of the training data.
         dataset_source: Where the training data can be had.
+        started_from: The weights that training started from, empty where it started from random ones.
     """
 
     sha256: str
@@ -65,6 +66,7 @@ class Entry:
     known_answer: tuple[float, ...] = ()
     dataset_license: str = ""
     dataset_source: str = ""
+    started_from: str = ""
 
     def __post_init__(self) -> None:
         _check(isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256), "sha256", "64 hex digits", self.sha256)
@@ -74,7 +76,7 @@ class Entry:
         for key in ("dataset", "license", "recipe", "commit"):
             value = getattr(self, key)
             _check(isinstance(value, str) and value and value.isprintable(), key, "one line of text", value)
-        for key in ("dataset_license", "dataset_source"):
+        for key in ("dataset_license", "dataset_source", "started_from"):
             value = getattr(self, key)
             _check(isinstance(value, str) and value.isprintable(), key, "one line of text", value)
         object.__setattr__(self, "class_names", _strings("class_names", self.class_names))
@@ -97,7 +99,8 @@ class Entry:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of `from_dict`."""
-        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+        written = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+        return {key: value for key, value in written.items() if value or key != "started_from"}
 
     @classmethod
     def from_dict(cls, data: Any) -> Entry:
