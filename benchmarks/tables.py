@@ -5,14 +5,16 @@ Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!
 
 - `families`, `models`, `weights`: tables from the registry, `results/` and the manifest
 - `comparison`: one table a data set from the rows of `results/`, runs from scratch alone
-- `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.statistics.COLUMNS`
+- `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.comparison.COLUMNS`
 - `differences ROLE`: models by data sets, to the `base`, the `widened` base or the next scale, `larger`
 - `number DATA MODEL COLUMN`: one cell, for use within a sentence
 """
 
 from __future__ import annotations
 
+import csv
 import re
+import statistics
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -21,14 +23,16 @@ import zoo
 from zoo import registry
 from zoo.config import BASES, SCALES, STEM
 from zoo.files import write_text
-from zoo.report import page, runs, statistics
+from zoo.report import page, runs
+from zoo.report.comparison import COLUMNS, Comparison, Timing, compare
+from zoo.report.runs import Run
 from zoo.weights import manifest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ANALYSIS = ROOT / "docs" / "ANALYSIS.md"
 METRIC = "val_mAP50-95"
-COLUMNS = ("model", "seeds", "score", "base", "widened", "params", "gflops", "ms")
+SHOWN = ("model", "seeds", "score", "base", "widened", "params", "gflops", "ms")
 
 
 def families() -> str:
@@ -74,22 +78,39 @@ def weights() -> str:
 
 
 @lru_cache(maxsize=1)
-def rows() -> list[dict[str, str]]:
+def recorded() -> list[Run]:
     """Every recorded run."""
-    return runs.read_rows(sorted((ROOT / "results").glob("*.csv")))
+    return runs.read(sorted((ROOT / "results").glob("*.csv")))
 
 
 @lru_cache(maxsize=1)
-def comparisons() -> list[statistics.Comparison]:
+def comparisons() -> list[Comparison]:
     """Those of runs from scratch, which is what the protocol compares."""
-    return statistics.compare([row for row in rows() if not row.get("base_weights")], METRIC)
+    return compare([run for run in recorded() if not run.parent], METRIC, latency=latency())
+
+
+def latency() -> dict[str, Timing]:
+    """Label to milliseconds of one 640 x 640 image, and to the ratio to the base; of a base the median of its runs."""
+    file = ROOT / "results" / "benchmark_models.csv"
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if (row["batch"], row["imgsz"]) == ("1", "640")]
+    bases: dict[str, list[float]] = {}
+    for row in rows:
+        bases.setdefault(row["base"], []).append(float(row["base_ms"]))
+    timed: dict[str, Timing] = {name: (statistics.median(ms), None) for name, ms in bases.items()}
+    for row in rows:
+        label = f"{row['model']}, width {row['width']}" if row["width"] else row["model"]
+        timed[label] = float(row["ms"]), float(row["ratio"])
+    return timed
 
 
 def comparison(data: str | None = None, *columns: str) -> str:
     """One table a data set, or one of one data set."""
     if data is None:
-        return "\n".join(f"**{found.title}**\n\n{_compared(found, COLUMNS)}" for found in comparisons())
-    return _compared(_of(data), columns or COLUMNS)
+        return "\n".join(f"**{found.title}**\n\n{_compared(found, SHOWN)}" for found in comparisons())
+    return _compared(_of(data), columns or SHOWN)
 
 
 def differences(role: str) -> str:
@@ -97,7 +118,7 @@ def differences(role: str) -> str:
     lines = {found.data: {line.label: line.cells[role] for line in found.lines} for found in comparisons()}
     named = sorted({label for found in lines.values() for label, cell in found.items() if cell})
     body = [[f"`{label}`", *(found.get(label, "") for found in lines.values())] for label in named]
-    return _table([statistics.COLUMNS[role], *lines], body)
+    return _table([COLUMNS[role], *lines], body)
 
 
 def number(data: str, *words: str) -> str:
@@ -109,19 +130,18 @@ def number(data: str, *words: str) -> str:
     return found[0]
 
 
-def _of(data: str) -> statistics.Comparison:
+def _of(data: str) -> Comparison:
     found = [each for each in comparisons() if each.data == data]
     if len(found) != 1:
         raise ValueError(f"there are {len(found)} comparisons on {data!r}, not one.")
     return found[0]
 
 
-def _compared(found: statistics.Comparison, columns: Sequence[str]) -> str:
+def _compared(found: Comparison, columns: Sequence[str]) -> str:
     """The columns in which anything is known."""
     cells = [line.cells | {"model": f"`{line.label}`"} for line in found.lines]
     shown = [column for column in columns if any(each[column] for each in cells)]
-    heads = [statistics.COLUMNS[column] or METRIC.removeprefix("val_") for column in shown]
-    return _table(heads, [[each[column] for column in shown] for each in cells])
+    return _table([found.heads[column] for column in shown], [[each[column] for column in shown] for each in cells])
 
 
 BLOCKS = {function.__name__: function for function in (families, models, weights, comparison, differences, number)}
@@ -149,8 +169,8 @@ def render(text: str) -> str:
 OUTPUTS: dict[Path, Callable[[], str]] = {
     README: lambda: render(README.read_text(encoding="utf-8")),
     ANALYSIS: lambda: render(ANALYSIS.read_text(encoding="utf-8")),
-    ROOT / "docs" / "comparison.svg": lambda: page.plot(comparisons(), ["gflops"], METRIC),
-    ROOT / "docs" / "report.html": lambda: page.render(rows(), METRIC),
+    ROOT / "docs" / "comparison.svg": lambda: page.plot(comparisons(), ["gflops"]),
+    ROOT / "docs" / "report.html": lambda: page.render(compare(recorded(), METRIC, latency=latency())),
 }
 
 

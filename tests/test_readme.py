@@ -58,10 +58,10 @@ def recorded(monkeypatch, tmp_path):
     lines += ["yolov8n_hat,,0,,0.5", "yolov8n_hat,,1,,0.7", "yolov8n_hat,,2,yolov8n.pt,0.9"]
     table.write_text("\n".join(lines))
     monkeypatch.setattr(tables, "ROOT", tmp_path)
-    for cached in (tables.rows, tables.comparisons):
+    for cached in (tables.recorded, tables.comparisons):
         cached.cache_clear()
     yield
-    for cached in (tables.rows, tables.comparisons):
+    for cached in (tables.recorded, tables.comparisons):
         cached.cache_clear()
 
 

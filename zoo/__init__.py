@@ -15,7 +15,6 @@ from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
-    from zoo.explain.looks import attention
     from zoo.factory import create
     from zoo.layers.blocks import register_block
     from zoo.publish import push_to_hub
@@ -30,7 +29,6 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
 _LAZY = {
     "YOLO": "zoo.engine.yolo",
-    "attention": "zoo.explain.looks",
     "create": "zoo.factory",
     "push_to_hub": "zoo.publish",
     "register_block": "zoo.layers.blocks",
@@ -42,7 +40,6 @@ __all__ = [
     "ModelInfo",
     "ZooError",
     "__version__",
-    "attention",
     "create",
     "list_models",
     "model_info",

@@ -77,7 +77,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (lambda r: r.update(grafts=[{}]), r"grafts\[0\] lacks position"),
         (lambda r: r["metrics"].update(test={}), "metrics: test lacks mAP50-95"),
         (lambda r: r.update(parent="yolov8n.pt"), "parent must be an object"),
-        (lambda r: r["epochs"].update(done=3), "3 of 2 epochs done"),
+        (lambda r: r["epochs"].update(done=3), "3 of 2 epochs are done"),
         (lambda r: r["data"].update(class_names="ab"), "class_names must be a list"),
     ],
 )

@@ -12,8 +12,7 @@ from zoo.errors import DataError
 from zoo.files import write_text
 from zoo.names import parse
 from zoo.registry import ModelInfo
-from zoo.report import statistics
-from zoo.report.runs import read_rows
+from zoo.report import comparison, runs, statistics
 from zoo.weights import manifest
 from zoo.weights.manifest import Entry
 
@@ -240,7 +239,7 @@ def _latency(info: ModelInfo) -> list[str]:
             f"{row['base_ms']} ms of the base in the same run (fused, channels-last, {row['threads']} threads of "
             f"{row['machine']}, torch {row['torch']})."
             for row in csv.DictReader(lines)
-            if statistics.label(row) == info.name
+            if (row["model"], row["width"]) == (info.name, "")
         ]
 
 
@@ -269,11 +268,12 @@ def _results(config: ModelConfig, tag: str, entry: Entry) -> str:
 def _seeds(config: ModelConfig, tag: str, imgsz: int) -> str:
     """What the recorded runs of this model and of its controls say about the attention."""
     try:
-        runs = read_rows([assets.root() / "results" / f"{tag}.csv"])
+        recorded = runs.read([assets.root() / "results" / f"{tag}.csv"])
     except DataError:
-        runs = []
-    alike = [run for run in runs if run.get("imgsz") == str(imgsz) and not run.get("base_weights")]
-    lines = {line.label: line for found in statistics.compare(alike, "val_mAP50-95") for line in found.lines}
+        recorded = []
+    alike = [run for run in recorded if run.imgsz == imgsz and not run.parent and run.status == "ended"]
+    compared = comparison.compare(alike, "val_mAP50-95") if alike else []
+    lines = {line.label: line for each in compared for line in each.lines}
     own = lines.get(config.name)
     if own is None or own.score is None:
         return f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."

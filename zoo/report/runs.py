@@ -91,17 +91,25 @@ class Run:
     @property
     def conditions(self) -> tuple[Any, ...]:
         """What runs share that are compared."""
-        kind = self.parent["kind"] if self.parent else None
-        frozen = {"freeze"} if self.freeze_base else set()  # whose layers are numbered otherwise in every base
-        shaping = tuple((key, str(self.settings[key])) for key in TRAINING if key in self.settings.keys() - frozen)
         planned = self.epochs.get("planned")
-        return self.task, self.data_key, self.imgsz, kind, self.freeze_base, planned, shaping
+        return self.task, self.data_key, self.imgsz, self.freeze_base, planned, tuple(self.shaping.items())
+
+    @property
+    def shaping(self) -> dict[str, str]:
+        """The settings among `TRAINING`, but `freeze` of a frozen base, whose layers every base numbers otherwise."""
+        shaping = [key for key in TRAINING if key in self.settings and not (self.freeze_base and key == "freeze")]
+        return {key: str(self.settings[key]) for key in shaping}
+
+    @property
+    def start(self) -> str:
+        """Equal for equal weights to start from; empty from scratch."""
+        parent = self.parent or {}
+        return str(parent.get("sha256") or parent.get("source") or "")
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What no two ended runs of a comparison share."""
-        parent = (self.parent or {}).get("sha256") or (self.parent or {}).get("source")
-        return self.conditions, self.label, parent, self.seed
+        return self.conditions, self.label, self.start, self.seed
 
     def score(self, metric: str, split: str) -> float | None:
         """A metric, e.g. `mAP50-95` on `val`; `None` without one, NaN where the training diverged."""
