@@ -74,7 +74,7 @@ def test_one_broken_value_raises_only_zoo_errors(key: str, value: object) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"base": "yolov5"}, "base must be one of yolov8, yolo11, found 'yolov5'"),
+        ({"base": "yolov5"}, "base must be one of yolov8, yolo11, yolo12, yolo26, found 'yolov5'"),
         ({"scale": "h"}, "scale must be one of n, s, m, l, x"),
         ({"schema": SCHEMA + 1}, "update yolo-attention-zoo"),
         ({"num_classes": 0}, "num_classes must be an integer between 1"),
@@ -84,7 +84,7 @@ def test_one_broken_value_raises_only_zoo_errors(key: str, value: object) -> Non
         ({"width": 9.0}, "width must be null"),
         ({"class_names": ["a"]}, "1 class names for num_classes=80"),
         ({"surprise": 1}, "unknown model config keys ['surprise']"),
-        ({"grafts": [{"position": -1, "block": "hat"}]}, "graft position must be a layer index or 'stem', found -1"),
+        ({"grafts": [{"position": -1, "block": "hat"}]}, "graft position must be a layer index or a place, found -1"),
         ({"grafts": [{"position": 21}]}, "graft lacks ['block']"),
         ({"grafts": [{"position": 1, "block": "hat"}] * 2}, "two grafts share a position"),
         ({"grafts": [{"position": 1, "block": "hat", "options": {"a": {}}}]}, "graft option a={}"),

@@ -224,8 +224,9 @@ def test_a_fresh_class_head_expects_few_objects() -> None:
 @pytest.mark.parametrize(
     ("graft", "error", "words"),
     [
-        (GraftConfig(9, "cbam"), ConfigError, "no attention block is called 'cbam'; known are a2, dattn"),
+        (GraftConfig(9, "datn"), ConfigError, "no attention block is called 'datn'. Did you mean dattn"),
         (GraftConfig(22, "a2"), ConfigError, "position 22 is not a layer before Detect"),
+        (GraftConfig("neck_p6", "a2"), ConfigError, "yolov8n has no place 'neck_p6'. Did you mean neck_p"),
         (GraftConfig(9, "a2", {"surprise": 1}), ConfigError, "surprise"),
         (GraftConfig(9, "dattn", {"heads": 7}), ChannelError, "graft 'dattn' at position 9"),
     ],

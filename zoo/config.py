@@ -13,13 +13,15 @@ from types import MappingProxyType
 from typing import Any
 
 from zoo.errors import ConfigError
+from zoo.names import SCALES, TASKS, Name, Option
 
 SCHEMA = 1
-SCALES = ("n", "s", "m", "l", "x")
-BASES = ("yolov8", "yolo11")
+BASES = ("yolov8", "yolo11", "yolo12", "yolo26")
+LAYOUTS = ("", "p2", "p6")
 STEM = "stem"
+"""The image as a position, in configs and in the keys of a state dict; `image` as a place."""
 
-Option = int | float | str | bool | None | tuple[int, ...]
+_PLACE = re.compile(r"[a-z][a-z0-9_]{0,19}")
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class GraftConfig:
     """One attention block and where it sits.
 
     Attributes:
-        position: Index of the stock layer whose output is attended, or `"stem"` for the image itself.
+        position: Index of the stock layer whose output is attended, `"stem"` for the image itself, or the name of a
+            place, which `zoo.places.resolve` turns into one of those.
         block: A key of `zoo.layers.blocks.BLOCKS`.
         options: Keyword arguments of that block; its channel count comes from the position.
     """
@@ -37,8 +40,9 @@ class GraftConfig:
     options: Mapping[str, Option] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not (self.position == STEM or (type(self.position) is int and 0 <= self.position < 100)):
-            raise ConfigError(f"graft position must be a layer index or {STEM!r}, found {self.position!r}.")
+        is_place = isinstance(self.position, str) and _PLACE.fullmatch(self.position)
+        if not (is_place or (type(self.position) is int and 0 <= self.position < 100)):
+            raise ConfigError(f"graft position must be a layer index or a place, found {self.position!r:.80}.")
         if not isinstance(self.block, str):
             raise ConfigError(f"graft block must be a name, found {self.block!r}.")
         if not isinstance(self.options, Mapping):
@@ -71,7 +75,7 @@ class ModelConfig:
 
     Attributes:
         name: The registered name, or what the author called it; a label, not a look-up.
-        base: `"yolov8"` or `"yolo11"`.
+        base: One of `BASES`.
         scale: One of n, s, m, l, x.
         grafts: The attention blocks, empty for a plain control.
         num_classes: Width of the class logits.
@@ -82,6 +86,8 @@ class ModelConfig:
             model as large as a grafted one is what attention has to beat.
         imgsz: Training resolution, pixels of the longer side.
         base_sha256: Of the official weights that training started from, `None` when it started from scratch.
+        task: One of detect, segment, pose, obb.
+        layout: Of the base's levels: `"p2"`, `"p6"`, or empty for P3 to P5.
     """
 
     name: str
@@ -94,14 +100,15 @@ class ModelConfig:
     width: float | None = None
     imgsz: int = 640
     base_sha256: str | None = None
+    task: str = "detect"
+    layout: str = ""
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise ConfigError(f"model name must be a string, found {self.name!r}.")
-        if self.base not in BASES:
-            raise ConfigError(f"base must be one of {', '.join(BASES)}, found {self.base!r}.")
-        if self.scale not in SCALES:
-            raise ConfigError(f"scale must be one of {', '.join(SCALES)}, found {self.scale!r}.")
+        for key, known in (("base", BASES), ("scale", SCALES), ("task", tuple(TASKS)), ("layout", LAYOUTS)):
+            if getattr(self, key) not in known:
+                raise ConfigError(f"{key} must be one of {', '.join(known)}, found {getattr(self, key)!r:.80}.")
         for key, low, high in (("num_classes", 1, 100_000), ("imgsz", 32, 16_384)):
             value = getattr(self, key)
             if type(value) is not int or not low <= value <= high:
@@ -120,8 +127,8 @@ class ModelConfig:
 
     @property
     def base_name(self) -> str:
-        """The plain model underneath, e.g. `"yolov8n"`."""
-        return self.base + self.scale
+        """The plain model underneath, e.g. `"yolov8n"` or `"yolo11n-seg"`."""
+        return Name(base=self.base, scale=self.scale, task=self.task, layout=self.layout).plain
 
     def with_classes(self, num_classes: int, class_names: tuple[str, ...] | None = None) -> ModelConfig:
         """The same architecture with another class head."""

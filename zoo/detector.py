@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import DetectionModel, yaml_model_load
+from ultralytics.nn.tasks import DetectionModel
 
+from zoo import places
 from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.errors import ChannelError, ConfigError, UnknownBlockError
 from zoo.layers import blocks
@@ -52,9 +53,10 @@ class GraftedDetectionModel(DetectionModel):
         super().__init__(cfg, ch=ch, verbose=verbose)
         if class_width:
             self.reset_classes(num_classes)
-        channels = self._channels([graft.position for graft in plan], ch)
+        table = places.layers(self.yaml, ch) if plan else ()
         self.grafts = nn.ModuleDict()
-        for graft, dim in zip(plan, channels, strict=True):
+        for graft in plan:
+            dim = ch if graft.position == STEM else table[int(graft.position)].channels
             self.grafts[str(graft.position)] = Graft(_build_block(graft, dim), dim)
         self.yaml["grafts"] = [graft.to_dict() for graft in plan]
         if plan:
@@ -75,6 +77,8 @@ class GraftedDetectionModel(DetectionModel):
             width=self.yaml.get("width"),
             imgsz=self.yaml["imgsz"],
             base_sha256=self.yaml.get("base_sha256"),
+            task=self.yaml.get("task", "detect"),
+            layout=self.yaml.get("layout", ""),
         )
 
     def reset_classes(self, num_classes: int, class_names: Sequence[str] | None = None) -> list[str]:
@@ -128,30 +132,6 @@ class GraftedDetectionModel(DetectionModel):
     def _note_class_width(self) -> None:
         self.yaml["class_width"] = self.model[-1].cv3[0][-1].in_channels
 
-    def _channels(self, positions: list[int | str], ch: int) -> list[int]:
-        """Channels of the map at each position, found by one small forward pass."""
-        shapes: dict[int | str, int] = {STEM: ch}
-        hooks = []
-        for position in positions:
-            if isinstance(position, int):
-                if position >= len(self.model) - 1:
-                    raise ConfigError(
-                        f"graft position {position} is not a layer before Detect ({len(self.model) - 1})."
-                    )
-
-                def record(_: nn.Module, __: Any, output: Tensor, position: int = position) -> None:
-                    shapes[position] = output.shape[1]
-
-                hooks.append(self.model[position].register_forward_hook(record))
-        if hooks:
-            training = self.training
-            with torch.no_grad():
-                self.eval()(torch.zeros(1, ch, 64, 64, device=next(self.parameters()).device))
-            self.train(training)
-            for hook in hooks:
-                hook.remove()
-        return [shapes[position] for position in positions]
-
     def _predict_once(self, x: Any, profile: bool = False, embed: list[int] | None = None) -> Any:
         """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
         grafts = getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
@@ -180,13 +160,14 @@ class GraftedDetectionModel(DetectionModel):
 
 def to_yaml(config: ModelConfig) -> dict[str, Any]:
     """The model dictionary that Ultralytics passes around, with the zoo's own keys added."""
-    stock = yaml_model_load(f"{config.base_name}.yaml")
-    if config.width is not None:
-        stock["scales"][config.scale][1] = config.width
+    config = places.resolve(config)
     return {
-        **stock,
+        **places.read(config),
+        "yaml_file": f"{config.base_name}.yaml",
         "name": config.name,
         "base": config.base,
+        "task": config.task,
+        "layout": config.layout,
         "nc": config.num_classes,
         "class_width": config.class_width,
         "width": config.width,

@@ -9,9 +9,10 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from zoo import assets
-from zoo.config import SCALES, GraftConfig, ModelConfig
+from zoo.config import BASES, LAYOUTS, SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
-from zoo.names import Name, hint, parse
+from zoo.names import TASKS, Name, hint, parse
+from zoo.places import resolve
 from zoo.weights import manifest
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
@@ -44,22 +45,31 @@ def names(pattern: str = "*") -> list[str]:
         config.name
         for config in sorted(
             matching,
-            key=lambda c: (c.base != "yolov8", c.name.removeprefix(c.base_name), SCALES.index(c.scale)),
+            key=lambda c: (BASES.index(c.base), c.name.removeprefix(c.base_name), SCALES.index(c.scale)),
         )
     ]
 
 
 def get_config(name: str | Name) -> ModelConfig:
-    """The configuration registered as `name`; a tag after the name is accepted and ignored.
+    """The configuration of a registered or a free-form model; a tag after the name is accepted and ignored.
+
+    Grafts are at layer indices, or at the image; whether there are such blocks is found when the model is built.
 
     Raises:
-        UnknownModelError: No such model; the message lists the nearest names.
+        UnknownModelError: No such model or base; the message lists the nearest names.
+        ConfigError: The base lacks a place, two grafts share one, or an option is beyond reason.
     """
-    architecture = parse(name).architecture
-    if architecture not in _CONFIGS:
-        near = hint(name, names(), "zoo.list_models() lists all.")
-        raise UnknownModelError(f"no model is called {str(name)!r}. {near}")
-    return _CONFIGS[architecture]
+    wanted = parse(name)
+    if wanted.architecture in _CONFIGS:
+        return resolve(_CONFIGS[wanted.architecture])
+    stock = {"base": wanted.base, "scale": wanted.scale, "task": wanted.task, "layout": wanted.layout}
+    known = {"base": BASES, "scale": SCALES, "task": TASKS, "layout": LAYOUTS}
+    if wanted.kind != "model" or wanted.family or not all(stock[key] in known[key] for key in stock):
+        plain = [f"{base}{scale}{suffix}" for base in BASES for scale in SCALES for suffix in TASKS.values()]
+        near = hint(wanted.plain if wanted.grafts else name, {*names(), *plain}, "zoo.list_models() lists all.")
+        raise UnknownModelError(f"no model is called {str(name)!r:.200}. {near}")
+    grafts = [GraftConfig(place, g.block, dict(g.options)) for g in wanted.grafts for place in g.places]
+    return resolve(ModelConfig(name=wanted.architecture, grafts=tuple(grafts), **stock))
 
 
 @dataclass(frozen=True)

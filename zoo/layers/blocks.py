@@ -150,8 +150,7 @@ def build(name: str, dim: int, settings: Mapping[str, Any]) -> nn.Module:
     except Exception as error:  # whatever PyTorch or timm raises for options of an untrusted config
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConfigError(f"block {name!r} cannot be made on {dim} channels with {dict(settings)}: {reason}") from error
-    if name in _registered:
-        _check_shape(name, block, dim)
+    _check_shape(name, block, dim)
     return block
 
 
@@ -194,7 +193,7 @@ def _spell(hint: Any) -> str:
 
 
 def _check_shape(name: str, block: nn.Module, dim: int) -> None:
-    """Run somebody else's block on two small maps of odd sizes, as images of odd sizes would."""
+    """Run a block on two small maps of odd sizes, as images of odd sizes would."""
     import torch
 
     for size in ((7, 5), (8, 8)):
