@@ -23,7 +23,7 @@ from reproduce.plan import learning, operations
 from zoo import records
 from zoo.errors import DataError, OptionError
 from zoo.files import sha256, write_text
-from zoo.weights import official
+from zoo.weights import checkpoint
 
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
 IDENTITY = ("model", "width", "seed", "planned_epochs", "imgsz", "base_weights", "freeze_base", "settings")
@@ -150,7 +150,7 @@ def base(job: Job) -> str:
     """Name and digest of the base weights, empty where a run starts from random ones."""
     if not job.base_weights:
         return ""
-    file = official.find(job.base_weights)
+    file = checkpoint.find(job.base_weights)
     return f"{file.name} sha256 {sha256(file)}"
 
 

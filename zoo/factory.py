@@ -15,7 +15,7 @@ from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import OptionError, UnknownModelError
 from zoo.names import parse
-from zoo.weights import find, manifest, official, saved
+from zoo.weights import checkpoint, find, manifest, official, saved
 from zoo.weights.tensors import class_head, load_into, read_tensors
 
 LOGGER = logging.getLogger("zoo")
@@ -99,7 +99,7 @@ def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Grafted
 
 
 def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> GraftedDetectionModel:
-    file = official.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
+    file = checkpoint.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
     found = official.read(file)
     num_classes, class_width = class_head(found.tensors)
     config = replace(

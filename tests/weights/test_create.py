@@ -185,7 +185,7 @@ def test_base_weights_download_only_when_named_and_absent(tmp_path, monkeypatch)
         asked.append(Path(file))
         raise ConnectionError("no route")
 
-    monkeypatch.setattr("zoo.weights.official.attempt_download_asset", refuse)
+    monkeypatch.setattr("zoo.weights.checkpoint.attempt_download_asset", refuse)
     with pytest.raises(errors.SourceError, match="the download failed: no route"):
         zoo.create("yolov8n_dattn", base_weights=True)
     assert asked == [tmp_path / "ultralytics" / "yolov8n.pt"]

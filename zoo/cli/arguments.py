@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Add = Callable[..., argparse.ArgumentParser]
 
 MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
-SETTINGS = "Ultralytics' own settings, e.g. data=my.yaml epochs=50 imgsz=320"
+SETTINGS = "Ultralytics' own settings, e.g. data=my.yaml epochs=50; trust=True runs whatever a .pt file holds"
 
 
 def load(name: str, **options: Any) -> YOLO:
@@ -33,7 +33,7 @@ def load(name: str, **options: Any) -> YOLO:
     if parse(name).kind == "file":
         if not Path(name).is_file():
             raise SourceError(f"there is no file {name}.")
-        options = {}
+        options = {"trust": options.get("trust", False)}
 
     from zoo.engine.yolo import YOLO
 

@@ -18,6 +18,7 @@ from zoo.files import replacing, write_text
 if TYPE_CHECKING:
     from ultralytics.engine.results import Results
 
+TRUST = "trust=True"
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -25,7 +26,12 @@ def add_verbs(add: Add) -> None:
     """Add this module's verbs to the command line."""
     detecting = add(predict)
     detecting.add_argument("name", metavar="NAME", help=MODEL)
-    detecting.add_argument("sources", metavar="SOURCE", nargs="+", help="image files, folders and globs")
+    detecting.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help=f"image files, folders and globs; {TRUST} runs whatever a .pt file of your own holds",
+    )
     detecting.add_argument("--conf", type=fraction, default=0.25, help="least confidence (default: %(default)s)")
     detecting.add_argument("--imgsz", type=pixels, help="longer side in pixels (default: as trained)")
     detecting.add_argument("--device", help="cpu, 0, mps, ... (default: the first GPU, else cpu)")
@@ -48,8 +54,8 @@ def predict(
 
     Without a tag in NAME, the weights are the model's first.
     """
-    paths = _find_images(sources)
-    model = load(name, pretrained=True)
+    paths = _find_images([source for source in sources if source != TRUST])
+    model = load(name, pretrained=True, trust=TRUST in sources)
     settings = {"conf": conf, "imgsz": imgsz, "device": _check_device(device)}
     settings = {key: value for key, value in settings.items() if value is not None}
 

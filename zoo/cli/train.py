@@ -29,10 +29,10 @@ def train(name: str, settings: list[str]) -> None:
     chosen = parse_settings(settings, also=TRAIN_ONLY)
     if not chosen.get("resume"):
         check_data(chosen)
-    start: dict[str, Any] = {}
+    start: dict[str, Any] = {"trust": chosen.pop("trust", False)}
     if parse(name).kind != "file":
         pretrained = chosen.pop("pretrained", parse(name).tag is not None)
-        start = {"base_weights": pretrained} if isinstance(pretrained, str) else {"pretrained": pretrained}
+        start["base_weights" if isinstance(pretrained, str) else "pretrained"] = pretrained
     load(name, **start).train(**chosen)
 
 
@@ -40,7 +40,7 @@ def val(name: str, settings: list[str]) -> None:
     """Validate weights on data=FILE.yaml."""
     chosen = parse_settings(settings)
     check_data(chosen)
-    box = load(name, pretrained=True).val(**chosen).box
+    box = load(name, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen).box
     print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
 
 
@@ -64,7 +64,7 @@ def export(name: str, settings: list[str]) -> None:
     if chosen.get("format") not in known:
         what = f"unknown format {chosen['format']!r}" if "format" in chosen else "format=FORMAT is missing"
         raise OptionError(f"{what}; known are {', '.join(known)}.")
-    print(load(name, pretrained=True).export(**chosen))
+    print(load(name, pretrained=True, trust=chosen.pop("trust", False)).export(**chosen))
 
 
 def benchmark(name: str, settings: list[str]) -> None:
@@ -74,4 +74,4 @@ def benchmark(name: str, settings: list[str]) -> None:
     """
     chosen = parse_settings(settings)
     check_data(chosen)
-    print(load(name, pretrained=True).benchmark(**chosen))
+    print(load(name, pretrained=True, trust=chosen.pop("trust", False)).benchmark(**chosen))

@@ -67,7 +67,7 @@ def _settings_of_group(pairs: Sequence[str]) -> list[str]:
         store, rank, _ = next(rendezvous("env://"))
         key = f"zoo/folder/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
         if rank == 0:
-            for name in TRAIN_ONLY:
+            for name in (*TRAIN_ONLY, "trust"):
                 settings.pop(name, None)
             store.set(key, str(get_save_dir(get_cfg(overrides={**settings, "task": "detect", "mode": "train"}))))
         added.append(f"save_dir={store.get(key).decode()}")

@@ -16,6 +16,8 @@ FIXED_BY_VERB = frozenset({"model", "mode", "task"})
 def parse_settings(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[str, Any]:
     """Read `key=value` words.
 
+    `trust` is of `zoo.YOLO`, not of what it then does, and accepted everywhere.
+
     Args:
         pairs: As on a command line, e.g. `["data=my.yaml", "epochs=50"]`.
         also: Keys to accept beside Ultralytics'.
@@ -33,7 +35,9 @@ def parse_settings(pairs: Sequence[str], *, also: Collection[str] = ()) -> dict[
         if key in FIXED_BY_VERB:
             raise OptionError(f"{key!r} cannot be set here; the command itself says it.")
         options[key] = smart_value(value)
-    check_settings(options, also=also)
+    if type(options.get("trust", False)) is not bool:
+        raise OptionError(f"trust is True or False, found {options['trust']!r}.")
+    check_settings(options, also={*also, "trust"})
     return options
 
 

@@ -31,7 +31,7 @@ from zoo.engine import data
 from zoo.errors import CheckpointError, DataError, OptionError, ZooError
 from zoo.files import replacing, write_text
 from zoo.report import cards
-from zoo.weights import saved
+from zoo.weights import checkpoint, saved
 
 # OpenVINO reports its use over the network from its import on, unless the package that does so cannot be imported.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -195,6 +195,7 @@ def _strip(file: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ultralytics' `strip_optimizer`, all or nothing; empty for a file that is not there."""
     if not file.exists():
         return {}
+    checkpoint.load(file)  # which refuses what strip_optimizer would run: a resumed run's folder may be a stranger's
     with replacing(file) as temporary:
         return strip_optimizer(file, str(temporary), updates)
 

@@ -23,6 +23,7 @@ from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
 from zoo.files import replacing
 from zoo.names import parse
+from zoo.weights import checkpoint
 
 
 class YOLO(ultralytics.YOLO):
@@ -35,6 +36,8 @@ class YOLO(ultralytics.YOLO):
         model: Anything `zoo.create` takes, or a file that `ultralytics.YOLO` takes.
         task: As in `ultralytics.YOLO`.
         verbose: As in `ultralytics.YOLO`.
+        trust: Run whatever `.pt` files hold that this object opens, now or later; for files of your own that need
+            more than tensors, Ultralytics' layers, the zoo's and those that you registered.
         **options: Passed to `zoo.create`.
 
     Raises:
@@ -42,11 +45,19 @@ class YOLO(ultralytics.YOLO):
     """
 
     def __init__(
-        self, model: str | Path = "yolov8n_dattn", task: str | None = None, verbose: bool = False, **options: Any
+        self,
+        model: str | Path = "yolov8n_dattn",
+        task: str | None = None,
+        verbose: bool = False,
+        *,
+        trust: bool = False,
+        **options: Any,
     ) -> None:
         _provide_font()
         self._create_options = options
-        super().__init__(model, task=task, verbose=verbose)
+        self._trust = trust
+        with checkpoint.opening(trust=trust):
+            super().__init__(model, task=task, verbose=verbose)
 
     @property
     def task_map(self) -> dict[str, dict[str, Any]]:
@@ -85,7 +96,8 @@ class YOLO(ultralytics.YOLO):
             )
         if settings.get("resume"):
             self._check_resume(settings["resume"])
-        return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
+        with checkpoint.opening(trust=self._trust):
+            return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
 
     def tune(self, *args: Any, **settings: Any) -> Any:
         """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
@@ -95,9 +107,20 @@ class YOLO(ultralytics.YOLO):
         stock = ultralytics_trainer.MultiTrainer
         ultralytics_trainer.MultiTrainer = lambda _, *rest: stock(self._smart_load("trainer"), *rest)
         try:
-            return super().tune(*args, **settings)
+            with checkpoint.opening(trust=self._trust):
+                return super().tune(*args, **settings)
         finally:
             ultralytics_trainer.MultiTrainer = stock
+
+    def load(self, weights: str | Path = "yolo26n.pt") -> YOLO:
+        """Take over the matching tensors of a checkpoint, as Ultralytics does."""
+        with checkpoint.opening(trust=self._trust):
+            return super().load(weights)
+
+    def benchmark(self, *args: Any, **settings: Any) -> Any:
+        """Compare the export formats, as Ultralytics does."""
+        with checkpoint.opening(trust=self._trust):
+            return super().benchmark(*args, **settings)
 
     def _check_resume(self, resume: Any) -> None:
         """Ultralytics starts afresh where it cannot resume, and resumes its latest run where a file is missing."""
@@ -110,7 +133,8 @@ class YOLO(ultralytics.YOLO):
         elif not Path(resume).is_file():
             raise OptionError(f"resume={resume}: there is no such checkpoint.")
         else:
-            saved, _ = load_checkpoint(resume)
+            with checkpoint.opening(trust=self._trust):
+                saved, _ = load_checkpoint(resume)
             if _shapes(saved) != _shapes(self.model):
                 raise OptionError(
                     f"resume={resume} holds another architecture than {self.model_name}: "

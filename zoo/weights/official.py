@@ -1,4 +1,4 @@
-"""Official YOLO weights: found or downloaded, opened without trusting them, converted once to safetensors."""
+"""The tensors of a plain YOLO: opened without trusting the file, converted once to safetensors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from typing import Any
 from huggingface_hub import constants
 from safetensors import safe_open
 from torch import Tensor, nn
-from ultralytics.nn.tasks import torch_safe_load
-from ultralytics.utils import SETTINGS
-from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
-import zoo
-from zoo.errors import FormatError, SourceError, ZooError
+from zoo.errors import FormatError, ZooError
 from zoo.files import sha256
-from zoo.weights.find import chosen_folder
+from zoo.weights import checkpoint
 from zoo.weights.tensors import is_safetensors, read_tensors, write_tensors
 
 LOGGER = logging.getLogger("zoo")
@@ -38,37 +34,6 @@ class Base:
     tensors: Mapping[str, Tensor]
     class_names: tuple[str, ...] | None
     sha256: str
-
-
-def find(file: str | Path) -> Path:
-    """Locate base weights, and download them if the file is one that Ultralytics publishes.
-
-    A bare name is searched in the working directory, in the folder that `ZOO_WEIGHTS_DIR` names and in Ultralytics'
-    weights folder, where a download is also put.
-
-    Raises:
-        SourceError: There is no such file, and it is not an official one or this process is offline.
-    """
-    file = Path(file)
-    places = [file]
-    if file.name == str(file):
-        places += [Path(folder) / file for folder in (chosen_folder(), SETTINGS["weights_dir"]) if folder]
-    for place in places:
-        if place.is_file():
-            return place
-    searched = f"no file at {', '.join(str(place) for place in places)}"
-    if str(file) not in GITHUB_ASSETS_NAMES:
-        raise SourceError(f"base weights {str(file)!r}: {searched}, and Ultralytics publishes none of this name.")
-    if zoo.OFFLINE or constants.HF_HUB_OFFLINE:
-        raise SourceError(
-            f"base weights {str(file)!r}: {searched}, and this process is offline "
-            f"(YOLO_OFFLINE or HF_HUB_OFFLINE is set). Put the file in one of these places."
-        )
-    LOGGER.info("downloading %s to %s, as asked", file, places[-1].parent)
-    try:
-        return Path(attempt_download_asset(places[-1]))
-    except (OSError, MemoryError) as error:
-        raise SourceError(f"base weights {str(file)!r}: {searched}, and the download failed: {error}") from error
 
 
 def read(path: Path) -> Base:
@@ -105,12 +70,14 @@ def _read_converted(path: Path, digest: str) -> Base:
 
 def _unpickle(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
     try:
-        checkpoint, _ = torch_safe_load(path, safe_only=True)
-        content: Any = next((checkpoint[k] for k in ("ema", "model", "state_dict") if checkpoint.get(k)), checkpoint)
+        loaded, _ = checkpoint.load(path, safe_only=True)
+        content: Any = next((loaded[k] for k in ("ema", "model", "state_dict") if loaded.get(k)), loaded)
         names = getattr(content, "names", None)
         if isinstance(content, nn.Module):
             content = content.state_dict()
-    except Exception as error:  # whatever a restricted unpickler may raise on untrusted bytes
+    except FormatError:
+        raise
+    except Exception as error:  # what is in there may be anything that looks like a model
         raise FormatError(
             f"{path} is damaged, or needs more than tensors and Ultralytics' own layers; nothing in it was run. "
             f"Use an official checkpoint, a state dict or safetensors. ({type(error).__name__}: {error})"
