@@ -4,16 +4,20 @@ Run: `python -m benchmarks.layers`. Both sides of a row carry the same parameter
 and are timed in one process, in turns, so that load on the machine falls on both. `ms` is the median of a forward in
 `inference_mode`, `train_ms` that of a forward and backward; `mb` is the highest sum of the tensors that PyTorch's
 allocator held at once during a forward, in MB of 1e6 bytes, input and parameters not counted (nor what oneDNN keeps to
-itself).
+itself). `--against PATH` compares with the same block of another checkout instead (`git worktree add PATH COMMIT`),
+both imported into this process; a ratio of at least 0.97 is no slower.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +28,7 @@ from zoo import records
 from zoo.layers.a2 import DoubleAttention
 from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention
-from zoo.layers.hat import HybridAttention, HybridAttentionBlock, OverlappingCrossAttention
+from zoo.layers.hat import HybridAttention, HybridAttentionBlock, HybridOptions, OverlappingCrossAttention
 
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_layers.csv"
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -44,8 +48,8 @@ BLOCKS: dict[str, tuple[Callable[[int], nn.Module], Callable[[nn.Module], nn.Mod
     "dattn, stride 4/2/1": (lambda dim: _dattn(dim, 512 // dim), dattn.straightforward),
     "halo, block 2, halo 1": (lambda dim: _halo(dim, 2, 1), halo.straightforward),
     "halo, block 4, halo 2": (lambda dim: _halo(dim, 4, 2), halo.straightforward),
-    "hat, HAB": (lambda dim: HybridAttentionBlock(dim, dim // 32, 8, shift_size=4), hat.straightforward),
-    "hat, OCAB": (lambda dim: OverlappingCrossAttention(dim, dim // 32, 8), hat.straightforward),
+    "hat, HAB": (lambda dim: HybridAttentionBlock(dim, dim // 32, HybridOptions(), shift_size=4), hat.straightforward),
+    "hat, OCAB": (lambda dim: OverlappingCrossAttention(dim, dim // 32, HybridOptions()), hat.straightforward),
     "hat, body": (lambda dim: HybridAttention(dim, embed_dim=64, depths=(2,), heads=(4,)), hat.straightforward),
     "a2": (DoubleAttention, a2.straightforward),
 }
@@ -66,6 +70,23 @@ class TimmHalo(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.project(self.attention(x))
+
+
+def blocks_of(checkout: Path) -> dict[str, Any]:
+    """`BLOCKS` of another checkout, made of that checkout's layers; this one's modules stay what `import` finds."""
+
+    def forget() -> dict[str, Any]:
+        ours = [name for name in sys.modules if name.partition(".")[0] in ("benchmarks", "zoo")]
+        return {name: sys.modules.pop(name) for name in ours}
+
+    here = forget()
+    sys.path.insert(0, str(checkout.resolve()))
+    try:
+        return importlib.import_module("benchmarks.layers").BLOCKS
+    finally:
+        sys.path.pop(0)
+        forget()
+        sys.modules.update(here)
 
 
 def _synchronize(device: torch.device) -> None:
@@ -159,23 +180,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="for each measurement of a row")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--compile", action="store_true", help="compare with the block under torch.compile instead")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--compile", action="store_true", help="compare with the block under torch.compile instead")
+    what.add_argument("--against", type=Path, metavar="PATH", help="compare with another checkout of the zoo instead")
     parser.add_argument("--quick", action="store_true", help="a fifth of a second each, and write no file")
     parser.add_argument("--output", type=Path, default=TABLE)
     options = parser.parse_args()
+    theirs = blocks_of(options.against) if options.against else {}
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
 
     rows = []
     for name in options.blocks:
+        if options.against and name == TIMM:
+            continue
         make, straightforward = BLOCKS[name.removesuffix(" / timm")]
         for level in options.levels:
             dim, size = LEVELS[level]
             ours = make(dim).eval().to(device, dtype)
-            other = (
-                torch.compile(ours) if options.compile else TimmHalo(ours) if name == TIMM else straightforward(ours)
-            )
+            if options.against:
+                other = theirs[name][0](dim)
+                other.load_state_dict(ours.state_dict())
+            elif options.compile:
+                other = torch.compile(ours)
+            else:
+                other = TimmHalo(ours) if name == TIMM else straightforward(ours)
             other = other.eval().to(device, dtype)
             x = torch.randn(1, dim, size, size, device=device, dtype=dtype)
             if device.type == "cuda":
@@ -186,11 +216,14 @@ def main() -> None:
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
 
     if not options.quick:
+        other_side = (
+            "torch.compile" if options.compile else "another checkout" if options.against else "straightforward"
+        )
         about = {
             "threads": options.threads,
             "clock": options.clock,
             "dtype": options.dtype,
-            "other": "torch.compile" if options.compile else "straightforward",
+            "other": other_side,
             **records.environment(device),
         }
         records.write(options.output, [row | about for row in rows])

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.layers.a2 import DoubleAttention
-from zoo.layers.dattn import DeformableAttention
+from tests.layers.official import (
+    OfficialDeformableAttention,
+    OfficialDoubleAttention,
+    TimmHaloAttention,
+    convert,
+    official_hat,
+)
 from zoo.layers.halo import HaloAttention
 from zoo.layers.hat import (
     HybridAttentionBlock,
     HybridAttentionBody,
+    HybridOptions,
     OverlappingCrossAttention,
     ResidualHybridGroup,
-    WindowAttention,
 )
-from zoo.layers.upstream import convert
 
 Hyper = dict[str, Any]
 Params = dict[str, Tensor]
@@ -29,7 +34,7 @@ def dat(hyper: Hyper, params: Params) -> nn.Module:
     if hyper["use_pe"]:
         position = "dwc" if hyper["dwc_pe"] else "log_cpb" if hyper["log_cpb"] else "table"
     factor = hyper["offset_range_factor"]
-    return DeformableAttention(
+    return OfficialDeformableAttention(
         hyper["n_heads"] * hyper["n_head_channels"],
         heads=hyper["n_heads"],
         groups=hyper["n_groups"],
@@ -38,7 +43,6 @@ def dat(hyper: Hyper, params: Params) -> nn.Module:
         offset_range=factor / 2 if factor >= 0 else None,
         position=position,
         offsets=not hyper["no_off"],
-        centered=False,
         key_bias="proj_k.bias" in params,
         table_size=tuple(hyper["q_size"]) if position == "table" else None,
     )
@@ -57,15 +61,13 @@ def halo(hyper: Hyper, params: Params) -> nn.Module:
 
 def halotimm(hyper: Hyper, params: Params) -> nn.Module:
     """`HaloAttn` of timm."""
-    return HaloAttention(
+    return TimmHaloAttention(
         hyper["dim"],
         heads=hyper["num_heads"],
         dim_head=params["q.weight"].shape[0] // hyper["num_heads"],
         block_size=hyper["block_size"],
         halo_size=hyper["halo_size"],
         out_dim=hyper.get("dim_out"),
-        masked=False,
-        project_out=False,
         qkv_bias="q.bias" in params,
         scale_position=hyper.get("scale_pos_embed", False),
     )
@@ -83,80 +85,47 @@ class Tokens(nn.Module):
         return self.block(x.mT.unflatten(2, self.size)).flatten(2).mT
 
 
-def hat_branches(hyper: Hyper, dim: int) -> dict[str, Any]:
-    """What the hybrid blocks of HAT have in common."""
-    return {
-        "compress_ratio": hyper["compress_ratio"],
-        "squeeze_channels": dim // hyper["squeeze_factor"],
-        "conv_scale": hyper["conv_scale"],
-        "mlp_ratio": hyper["mlp_ratio"],
-    }
+def hat_options(hyper: Hyper, dim: int) -> HybridOptions:
+    """What the blocks of HAT have in common, as far as the case names it."""
+    same = ("window_size", "compress_ratio", "conv_scale", "mlp_ratio", "overlap_ratio")
+    options = {name: hyper[name] for name in same if name in hyper}
+    if "squeeze_factor" in hyper:
+        options["squeeze_channels"] = dim // hyper["squeeze_factor"]
+    return HybridOptions(**options)
 
 
 def hat_hab(hyper: Hyper, params: Params) -> nn.Module:
     """`HAB` of XPixelGroup/HAT, which shrinks its window to the map and then does not shift it."""
-    dim, heads, window, shift = (hyper[key] for key in ("dim", "num_heads", "window_size", "shift_size"))
-    smallest = min(hyper["H"], hyper["W"])
-    if smallest <= window:
-        window, shift = smallest, 0
-    return Tokens(HybridAttentionBlock(dim, heads, window, shift_size=shift, **hat_branches(hyper, dim)), hyper)
+    options = hat_options(hyper, hyper["dim"])
+    window = min(hyper["H"], hyper["W"], options.window_size)
+    shift = hyper["shift_size"] if window == options.window_size else 0
+    block = HybridAttentionBlock(hyper["dim"], hyper["num_heads"], replace(options, window_size=window), shift)
+    return Tokens(official_hat(block, hyper["H"], hyper["W"]), hyper)
 
 
 def hat_ocab(hyper: Hyper, params: Params) -> nn.Module:
     """`OCAB` of XPixelGroup/HAT."""
-    block = OverlappingCrossAttention(
-        hyper["dim"],
-        hyper["num_heads"],
-        hyper["window_size"],
-        overlap_ratio=hyper["overlap_ratio"],
-        mlp_ratio=hyper["mlp_ratio"],
-        mask_border=False,
-    )
-    return Tokens(block, hyper)
-
-
-def as_small_as_official(block: nn.Module, hyper: Hyper) -> nn.Module:
-    """The official code does not shift windows on maps that one of them spans in height or width."""
-    if min(hyper["H"], hyper["W"]) <= hyper["window_size"]:
-        for part in block.modules():
-            if isinstance(part, WindowAttention):
-                part.shift_size = 0
-    return block
+    block = OverlappingCrossAttention(hyper["dim"], hyper["num_heads"], hat_options(hyper, hyper["dim"]))
+    return Tokens(official_hat(block, hyper["H"], hyper["W"]), hyper)
 
 
 def hat_rhag(hyper: Hyper, params: Params) -> nn.Module:
     """`RHAG` of XPixelGroup/HAT."""
-    group = ResidualHybridGroup(
-        hyper["dim"],
-        hyper["depth"],
-        hyper["num_heads"],
-        hyper["window_size"],
-        overlap_ratio=hyper["overlap_ratio"],
-        mask_border=False,
-        **hat_branches(hyper, hyper["dim"]),
-    )
-    return Tokens(as_small_as_official(group, hyper), hyper)
+    options = hat_options(hyper, hyper["dim"])
+    group = ResidualHybridGroup(hyper["dim"], hyper["depth"], hyper["num_heads"], options)
+    return Tokens(official_hat(group, hyper["H"], hyper["W"]), hyper)
 
 
 def hat_body(hyper: Hyper, params: Params) -> nn.Module:
     """`HAT` of XPixelGroup/HAT between its input and its upsampler."""
-    body = HybridAttentionBody(
-        hyper["in_chans"],
-        hyper["embed_dim"],
-        hyper["depths"],
-        hyper["num_heads"],
-        hyper["window_size"],
-        padding="reflect",
-        overlap_ratio=hyper["overlap_ratio"],
-        mask_border=False,
-        **hat_branches(hyper, hyper["embed_dim"]),
-    )
-    return as_small_as_official(body, hyper)
+    options = hat_options(hyper, hyper["embed_dim"])
+    body = HybridAttentionBody(hyper["in_chans"], hyper["embed_dim"], hyper["depths"], hyper["num_heads"], options)
+    return official_hat(body, hyper["H"], hyper["W"])
 
 
 def a2(hyper: Hyper, params: Params) -> nn.Module:
     """`DoubleAttentionLayer` of nguyenvo09/Double-Attention-Network."""
-    return DoubleAttention(
+    return OfficialDoubleAttention(
         hyper["in_channels"],
         c_m=hyper["c_m"],
         c_n=hyper["c_n"],

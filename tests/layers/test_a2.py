@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from tests.layers.contract import BlockContract
+from tests.layers.official import OfficialDoubleAttention, convert
 from zoo.errors import ChannelError
 from zoo.layers.a2 import DoubleAttention
-from zoo.layers.upstream import convert
 
 
 def make(dim: int = 32, **settings: Any) -> DoubleAttention:
     torch.manual_seed(3)
-    return DoubleAttention(dim, **settings).eval()
+    kind = OfficialDoubleAttention if "reconstruct" in settings else DoubleAttention
+    return kind(dim, **settings).eval()
 
 
 class TestContract(BlockContract):

@@ -11,16 +11,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.layers.contract import BlockContract
+from tests.layers.official import Nothing, OfficialDeformableAttention
 from zoo.errors import ChannelError
 from zoo.layers.dattn import DeformableAttention
 
 
-def make(dim: int = 32, *, move: float = 5.0, **settings: Any) -> DeformableAttention:
+def make(
+    dim: int = 32, *, move: float = 5.0, kind: type[DeformableAttention] = DeformableAttention, **settings: Any
+) -> DeformableAttention:
     """A block whose offsets are `move` times those of a new one, so that they matter."""
     torch.manual_seed(3)
-    block = DeformableAttention(dim, **{"heads": 4, "groups": 2, **settings}).eval()
-    if block.conv_offset is not None:
-        block.conv_offset[3].weight.data.mul_(move)
+    block = kind(dim, **{"heads": 4, "groups": 2, **settings}).eval()
+    block.conv_offset[3].weight.data.mul_(move)
     return block
 
 
@@ -32,27 +34,6 @@ class TestContract(BlockContract):
 class TestStridedContract(BlockContract):
     def make(self) -> nn.Module:
         return make(stride=4, offset_range=None)
-
-
-class TestTableContract(BlockContract):
-    large = (80, 48)
-
-    def make(self) -> nn.Module:
-        block = make(stride=4, position="table", table_size=(9, 12))
-        nn.init.normal_(block.rpe_table, std=0.3)
-        return block
-
-
-class TestLogContract(BlockContract):
-    large = (80, 48)
-
-    def make(self) -> nn.Module:
-        return make(stride=4, position="log_cpb")
-
-
-class TestPooledContract(BlockContract):
-    def make(self) -> nn.Module:
-        return make(stride=2, offsets=False)
 
 
 def bilinear(plane: Tensor, y: float, x: float) -> float:
@@ -105,7 +86,6 @@ def dense(block: DeformableAttention, x: Tensor) -> Tensor:
                 points.append((y, x_))
                 sampled.append([bilinear(x[0, c], y, x_) for c in range(rows.start, rows.stop)])
     keys = count_y * count_x
-    where = torch.tensor(points, dtype=x.dtype).view(groups, keys, 2)
     sampled = torch.tensor(sampled, dtype=x.dtype).view(groups, keys, part).transpose(1, 2).reshape(dim, keys)
     k = block.proj_k.weight[:, :, 0, 0] @ sampled
     v = block.proj_v.weight[:, :, 0, 0] @ sampled + block.proj_v.bias[:, None]
@@ -115,28 +95,9 @@ def dense(block: DeformableAttention, x: Tensor) -> Tensor:
         for i in range(height):
             for j in range(width):
                 logits = k[rows].T @ q[rows, i, j] / math.sqrt(depth)
-                for n in range(keys):
-                    y, x_ = where[head // (heads // groups), n].tolist()
-                    logits[n] += position_bias(block, head, (i - y) / height, (j - x_) / width)
                 out[rows, i, j] = v[rows] @ logits.softmax(0)
-    if block.position == "dwc":
-        out = out + F.conv2d(q[None], block.rpe.weight, block.rpe.bias, padding=1, groups=dim)[0]
+    out = out + F.conv2d(q[None], block.rpe.weight, block.rpe.bias, padding=1, groups=dim)[0]
     return F.conv2d(out[None], block.proj_out.weight, block.proj_out.bias)
-
-
-def position_bias(block: DeformableAttention, head: int, dy: float, dx: float) -> float:
-    """Bias of a logit for a point that lies `(dy, dx)` map sizes above and left of the query."""
-    if block.position == "table":
-        rows, columns = ((n + 1) // 2 for n in block.rpe_table.shape[1:])
-        padded = F.pad(block.rpe_table[head], (1, 1, 1, 1))
-        return bilinear(padded, dy * rows + rows, dx * columns + columns)
-    if block.position == "log_cpb":
-        delta = torch.tensor([8 * dy, 8 * dx], dtype=torch.float64)
-        delta = delta.sign() * (delta.abs() + 1).log2() / math.log2(8)
-        first, _, last = block.rpe
-        hidden = (first.weight @ delta + first.bias).relu()
-        return float(last.weight[head % (block.heads // block.groups)] @ hidden)
-    return 0.0
 
 
 @pytest.mark.parametrize("size", [(4, 6), (5, 3), (1, 7)], ids=str)
@@ -145,18 +106,14 @@ def position_bias(block: DeformableAttention, head: int, dy: float, dx: float) -
     [
         {"stride": 1},
         {"stride": 2},
-        {"stride": 3, "kernel_size": 3, "position": None},
+        {"stride": 3, "kernel_size": 3},
         {"stride": 2, "offset_range": None},
-        {"stride": 2, "position": "log_cpb"},
-        {"stride": 2, "position": "table", "table_size": (4, 5)},
     ],
     ids=str,
 )
 @torch.no_grad()
 def test_equals_dense_loop(size: tuple[int, int], settings: dict[str, Any]) -> None:
     block = make(8, move=30.0, **settings).double()
-    if block.position == "table":
-        nn.init.normal_(block.rpe_table)
     x = torch.randn(1, 8, *size, dtype=torch.float64)
     torch.testing.assert_close(block(x), dense(block, x), rtol=0, atol=1e-10)
 
@@ -192,15 +149,16 @@ def test_unmoved_points_are_cell_centres(stride: int) -> None:
 
 @pytest.mark.fast
 def test_official_grid_is_half_a_cell_off() -> None:
-    """The defect that `centered` corrects: the last point leaves the map and reads zeros."""
+    """The defect that the zoo corrects: the last point leaves the map and reads zeros."""
     x = torch.ones(1, 8, 1, 9, dtype=torch.float64) * torch.arange(9.0)
-    found = sample_unmoved(x, centered=False)[0, 0, 0]
+    found = sample_unmoved(x, kind=OfficialDeformableAttention)[0, 0, 0]
     torch.testing.assert_close(found, torch.tensor([0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 4.0]).double())
 
 
 @torch.no_grad()
 def test_unmoved_attention_commutes_with_permutations_of_pixels() -> None:
-    block = make(move=0.0, position=None).double()
+    block = make(move=0.0).double()
+    block.rpe = Nothing()
     x = torch.randn(1, 32, 5, 6, dtype=torch.float64)
     order = torch.randperm(30)
     shuffled = x.flatten(2)[..., order].view_as(x)
@@ -221,7 +179,7 @@ def test_points_move_no_further_than_their_range() -> None:
 
 
 def test_keys_bias_has_no_effect() -> None:
-    block = make(key_bias=True).double()
+    block = make(kind=OfficialDeformableAttention, key_bias=True).double()
     x = torch.randn(1, 32, 6, 6, dtype=torch.float64)
     before = block(x)
     nn.init.normal_(block.proj_k.bias)
@@ -233,9 +191,8 @@ def test_keys_bias_has_no_effect() -> None:
     [
         {"heads": 5},
         {"heads": 4, "groups": 3},
+        {"heads": 0},
         {"heads": 4, "kernel_size": 4},
-        {"heads": 4, "position": "table"},
-        {"heads": 4, "table_size": (8, 8)},
     ],
     ids=str,
 )

@@ -13,16 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.layers.contract import BlockContract
+from tests.layers.official import OfficialBody, convert, official_hat
 from zoo.errors import ChannelError
 from zoo.layers.hat import (
     HybridAttention,
     HybridAttentionBlock,
     HybridAttentionBody,
+    HybridOptions,
     OverlappingCrossAttention,
     ResidualHybridGroup,
     WindowAttention,
 )
-from zoo.layers.upstream import convert
 
 
 def randomise(block: nn.Module) -> nn.Module:
@@ -35,25 +36,24 @@ def randomise(block: nn.Module) -> nn.Module:
 
 class TestHybridBlockContract(BlockContract):
     def make(self) -> nn.Module:
-        return randomise(HybridAttentionBlock(32, 4, 8, shift_size=4, conv_scale=0.5))
+        return randomise(HybridAttentionBlock(32, 4, HybridOptions(conv_scale=0.5), shift_size=4))
 
 
 class TestOverlappingContract(BlockContract):
     def make(self) -> nn.Module:
-        return randomise(OverlappingCrossAttention(32, 4, 4))
+        return randomise(OverlappingCrossAttention(32, 4, HybridOptions(4)))
 
 
 class TestBodyContract(BlockContract):
     def make(self) -> nn.Module:
         torch.manual_seed(3)
-        return HybridAttention(32, embed_dim=24).eval()
+        return HybridAttention(32, embed_dim=24, heads=(4,)).eval()
 
 
-class TestReflectedBodyContract(BlockContract):
+class TestFoldedContract(BlockContract):
     def make(self) -> nn.Module:
         torch.manual_seed(3)
-        settings: dict[str, Any] = {"depths": (1,), "window_size": 4, "padding": "reflect", "mask_border": False}
-        return HybridAttention(32, embed_dim=24, **settings).eval()
+        return HybridAttention(32, embed_dim=16, depths=(1,), fold=2).eval()
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ def dense_overlap(block: OverlappingCrossAttention, x: Tensor) -> Tensor:
         keys, values, bias = [], [], []
         for a, b in product(range(window + 2 * margin), repeat=2):
             inside = 0 <= top + a < height and 0 <= left + b < width
-            if block.mask_border and not inside:
+            if type(block) is OverlappingCrossAttention and not inside:
                 continue
             keys.append(k[top + a, left + b] if inside else x.new_zeros(dim))
             values.append(v[top + a, left + b] if inside else x.new_zeros(dim))
@@ -122,12 +122,13 @@ def test_window_attention_equals_dense_loop(size: tuple[int, int], window: int, 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize(("window", "ratio"), [(4, 0.5), (3, 0.0), (3, 1.4)])
-@pytest.mark.parametrize("mask_border", [True, False])
+@pytest.mark.parametrize("official", [False, True])
 @torch.no_grad()
 def test_overlapping_attention_equals_dense_loop(
-    size: tuple[int, int], window: int, ratio: float, mask_border: bool
+    size: tuple[int, int], window: int, ratio: float, official: bool
 ) -> None:
-    block = randomise(OverlappingCrossAttention(6, 2, window, overlap_ratio=ratio, mask_border=mask_border)).double()
+    block = randomise(OverlappingCrossAttention(6, 2, HybridOptions(window, overlap_ratio=ratio))).double()
+    block = official_hat(block, *size) if official else block
     x = torch.randn(2, *size, 6, dtype=torch.float64)
     expected = torch.stack([dense_overlap(block, image) for image in x])
     torch.testing.assert_close(block.attend(x), expected, rtol=0, atol=1e-12)
@@ -136,7 +137,7 @@ def test_overlapping_attention_equals_dense_loop(
 @pytest.mark.fast
 @torch.no_grad()
 def test_hybrid_block_is_the_sum_of_its_branches() -> None:
-    block = randomise(HybridAttentionBlock(6, 2, 4, shift_size=2, conv_scale=0.5)).double()
+    block = randomise(HybridAttentionBlock(6, 2, HybridOptions(4, conv_scale=0.5), shift_size=2)).double()
     x = torch.randn(1, 6, 7, 9, dtype=torch.float64)
     tokens = x[0].permute(1, 2, 0)
     normed = F.layer_norm(tokens, (6,), block.norm1.weight, block.norm1.bias)
@@ -158,7 +159,7 @@ def test_hybrid_block_is_the_sum_of_its_branches() -> None:
 @torch.no_grad()
 def test_padding_gets_no_attention(size: tuple[int, int], kind: str) -> None:
     """With all values one, whatever mass a key outside the map takes would be missing from the output."""
-    overlapping = OverlappingCrossAttention(6, 2, 4)
+    overlapping = OverlappingCrossAttention(6, 2, HybridOptions(4))
     block = overlapping if kind == "overlapping" else WindowAttention(6, 2, 4, 2 if kind == "shifted" else 0)
     attend = overlapping.attend if block is overlapping else block
     randomise(block).double()
@@ -168,7 +169,7 @@ def test_padding_gets_no_attention(size: tuple[int, int], kind: str) -> None:
     x = torch.randn(2, *size, 6, dtype=torch.float64)
     torch.testing.assert_close(attend(x), torch.ones_like(x), rtol=0, atol=1e-14)
     if block is overlapping:
-        overlapping.mask_border = False
+        official_hat(overlapping, *size)
         assert attend(x).min() < 0.9
 
 
@@ -188,7 +189,7 @@ def test_windows_bound_what_a_pixel_sees(shift: int) -> None:
 
 @torch.no_grad()
 def test_overlap_lets_a_pixel_into_the_windows_around_it() -> None:
-    block = randomise(OverlappingCrossAttention(8, 2, 8)).double()
+    block = randomise(OverlappingCrossAttention(8, 2, HybridOptions())).double()
     x = torch.randn(1, 24, 24, 8, dtype=torch.float64)
     other = x.clone()
     other[:, 9, 12] += 1
@@ -215,8 +216,9 @@ def test_commutes_with_shifts_by_whole_windows(block: WindowAttention) -> None:
 @torch.no_grad()
 def test_reflection_pads_the_whole_body(size: tuple[int, int]) -> None:
     """Equal to the body on the image that numpy mirrors, cropped."""
-    body = HybridAttentionBody(3, 12, (2,), (2,), 4, padding="reflect", mask_border=False)
-    randomise(body).double()
+    body = HybridAttentionBody(3, 12, (2,), (2,), HybridOptions(4))
+    randomise(official_hat(body, *size)).double()
+    assert isinstance(body, OfficialBody)
     x = torch.randn(1, 3, *size, dtype=torch.float64)
     padded = numpy.pad(x.numpy(), ((0, 0), (0, 0), (0, -size[0] % 4), (0, -size[1] % 4)), mode="reflect")
     expected = body(torch.from_numpy(padded))[..., : size[0], : size[1]]
@@ -232,14 +234,14 @@ def test_every_row_of_the_position_tables_gets_a_gradient() -> None:
 
 
 def test_small_bodies_keep_hidden_units_in_the_channel_attention() -> None:
-    block = HybridAttentionBlock(32, 2, 8)
+    block = HybridAttentionBlock(32, 2, HybridOptions())
     assert block.conv_block.cab[3].attention[1].out_channels == 8
 
 
 @torch.no_grad()
 def test_loads_an_official_checkpoint() -> None:
     """Buffers and the super-resolution head of the official network are left out; everything else is used."""
-    body = HybridAttentionBody(3, 12, (2,), (2,), 4)
+    body = HybridAttentionBody(3, 12, (2,), (2,), HybridOptions(4))
     official = {"relative_position_index_SA": torch.zeros(16, 16), "conv_last.weight": torch.zeros(3, 12, 3, 3)}
     for name, tensor in body.state_dict().items():
         name = name.replace(".blocks.", ".residual_group.blocks.").replace("norm_first", "patch_embed.norm")
@@ -252,13 +254,13 @@ def test_loads_an_official_checkpoint() -> None:
     ("make", "message"),
     [
         (lambda: HybridAttention(32, embed_dim=30, heads=(4,)), "divisor of 30"),
-        (lambda: HybridAttention(32, embed_dim=32, depths=(2, 2)), "one head count a group"),
+        (lambda: HybridAttention(32, embed_dim=32, depths=(2, 2), heads=(2,)), "one head count a group"),
         (lambda: HybridAttention(32, embed_dim=32, window_size=7), "must be even"),
-        (lambda: HybridAttention(32, embed_dim=32, padding="zero"), "'mask' or 'reflect'"),
-        (lambda: HybridAttentionBlock(32, 4, 8, shift_size=8), "shift_size"),
-        (lambda: HybridAttentionBlock(32, 4, 8, compress_ratio=33), "compress_ratio"),
-        (lambda: OverlappingCrossAttention(32, 4, 0), "window_size"),
-        (lambda: ResidualHybridGroup(32, 2, 0, 8), "0 heads"),
+        (lambda: HybridAttention(32, fold=0), "fold must be at least 1"),
+        (lambda: HybridAttentionBlock(32, 4, HybridOptions(), shift_size=8), "shift_size"),
+        (lambda: HybridAttentionBlock(32, 4, HybridOptions(compress_ratio=33)), "compress_ratio"),
+        (lambda: HybridOptions(window_size=0), "window_size"),
+        (lambda: ResidualHybridGroup(32, 2, 0, HybridOptions()), "0 heads"),
     ],
 )
 def test_impossible_settings(make: Any, message: str) -> None:

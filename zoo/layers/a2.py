@@ -1,4 +1,7 @@
-"""Double attention of A2-Nets (Chen et al. 2018, arXiv 1810.11579)."""
+"""Double attention of A2-Nets (Chen et al. 2018, arXiv 1810.11579).
+
+The straightforward twin is `benchmarks/straightforward/a2.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ class DoubleAttention(nn.Module):
     """Gather the image into `c_n` global descriptors, then give every pixel its own mixture of them.
 
     With `A` (features), `B` (gathering logits) and `V` (distribution logits) three 1x1 convolutions of the input over
-    `N = H * W` pixels (section 3 of the paper), the output is `conv_reconstruct(Z)`, or `Z` without `reconstruct`:
+    `N = H * W` pixels (section 3 of the paper), the output is `conv_reconstruct(Z)`, where
 
         Z = A softmax_N(B)^T softmax_{c_n}(V)          (c_m, N)
 
@@ -23,21 +26,20 @@ class DoubleAttention(nn.Module):
 
     Args:
         dim: Channels of the input.
-        c_m: Channels of a descriptor, default `dim // 2`.
-        c_n: Number of descriptors, default `dim // 2`.
-        reconstruct: Project back to `dim` channels.
+        c_m: Channels of a descriptor, default `dim // 2` but at least one.
+        c_n: Number of descriptors, default `dim // 2` but at least two.
 
     Shape:
-        `(B, dim, H, W)` to `(B, dim, H, W)`, or to `(B, c_m, H, W)` without `reconstruct`.
+        `(B, dim, H, W)` to `(B, dim, H, W)`.
 
     Raises:
         ChannelError: `c_m < 1`, or `c_n < 2`: with a single descriptor the output is constant over the image.
     """
 
-    def __init__(self, dim: int, *, c_m: int | None = None, c_n: int | None = None, reconstruct: bool = True) -> None:
+    def __init__(self, dim: int, *, c_m: int | None = None, c_n: int | None = None) -> None:
         super().__init__()
-        c_m = dim // 2 if c_m is None else c_m
-        c_n = dim // 2 if c_n is None else c_n
+        c_m = max(1, dim // 2) if c_m is None else c_m
+        c_n = max(2, dim // 2) if c_n is None else c_n
         if c_m < 1 or c_n < 2:
             raise ChannelError(
                 f"double attention on {dim} channels got c_m={c_m}, c_n={c_n}, but needs c_m >= 1 and c_n >= 2 "
@@ -46,7 +48,7 @@ class DoubleAttention(nn.Module):
         self.convA = nn.Conv2d(dim, c_m, 1)
         self.convB = nn.Conv2d(dim, c_n, 1, bias=False)
         self.convV = nn.Conv2d(dim, c_n, 1)
-        self.conv_reconstruct = nn.Conv2d(c_m, dim, 1) if reconstruct else nn.Identity()
+        self.conv_reconstruct = nn.Conv2d(c_m, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = torch.cat((self.convA.weight, self.convB.weight, self.convV.weight))

@@ -1,18 +1,20 @@
 """Deformable attention: every query looks at sampling points that the image itself has moved.
 
 Source: Xia et al., "Vision Transformer with Deformable Attention" (arXiv 2201.00520, section 3.2), and DAT++
-(arXiv 2309.01430).
+(arXiv 2309.01430). The straightforward twin is `benchmarks/straightforward/dattn.py`.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.heads import default_heads
+from zoo.layers.retired import refuse_retired
 from zoo.layers.shape_cache import shape_cache
 
 
@@ -26,119 +28,86 @@ def _cell_centres(count: int, cell: int, size: int, device: torch.device, dtype:
     return (edges[1:] + edges[:-1]) / size - 1
 
 
-@shape_cache
-def _upstream_centres(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The official code's reference points, `(count,)`: half a cell further than the pixel they stand for."""
-    return (torch.arange(count, device=device, dtype=dtype) * 2 + 1) / max(count - 1, 1) - 1
-
-
 class DeformableAttention(nn.Module):
     """Attention from every pixel to a grid of deformed sampling points (arXiv 2201.00520, equations 6 to 9).
 
     A small network moves the points of a regular grid by offsets read from the queries; keys and values are read
-    bilinearly from the input at the moved points. The logits matrix is never materialised, unless a position bias
-    (`"table"`, `"log_cpb"`) needs it.
+    bilinearly from the input at the moved points. A depthwise convolution of the queries stands for relative
+    positions (DAT++), so that the matrix of logits is never materialised.
 
     The official code places its grid so that a zero offset samples half a cell beside the pixel, and the last row
     and column outside the map. Here a zero offset samples the centre of its cell, and points beyond the border read
-    the border; `centered=False` selects the official grid, for official weights.
+    the border.
 
     Args:
         dim: Channels in and out; a multiple of `heads` and of `groups`.
-        heads: Attention heads; a multiple of `groups`.
-        groups: Groups of channels, each of which moves its own points.
+        heads: Attention heads, a multiple of `groups`; default the most that have 32 channels or more.
+        groups: Groups of channels, each of which moves its own points; default the most that divide the heads and
+            have 128 channels or more.
         stride: Pixels per cell of the key grid; there are `ceil(H / stride) * ceil(W / stride)` keys.
-        kernel_size: Depthwise kernel of the offset network; odd (or equal to `stride` if not `centered`).
+        kernel_size: Depthwise kernel of the offset network, odd.
         offset_range: Largest offset in cells of the key grid, or None for offsets in half map sizes without bound,
             clamped to the map (DAT++).
-        position: `"dwc"` adds a depthwise convolution of the queries to the result; `"table"` adds a bias read
-            bilinearly from a table of relative positions; `"log_cpb"` computes that bias by a small network;
-            None adds nothing.
-        offsets: False pools each cell instead of sampling a moved point.
-        centered: False selects the official grid.
-        key_bias: Give the keys' projection a bias. It has no effect on the result, but official weights have one.
-        table_size: `(H, W)` of the map that `"table"` was made for; the table is `(heads, 2H - 1, 2W - 1)`. On other
-            maps it is read at the same relative positions.
 
     Shape:
         `(B, dim, H, W)` to `(B, dim, H, W)`, any H and W, in the dtype of the input. Positions are computed in
         float32 (float64 for a float64 input).
 
     Raises:
-        ChannelError: `dim`, `heads` and `groups` do not divide as said above, or `kernel_size` or `table_size` cannot
-            be used.
+        ChannelError: `dim`, `heads` and `groups` do not divide as said above, or the kernel is even.
     """
 
     def __init__(
         self,
         dim: int,
         *,
-        heads: int,
-        groups: int = 1,
+        heads: int | None = None,
+        groups: int | None = None,
         stride: int = 1,
         kernel_size: int = 5,
         offset_range: float | None = 2.0,
-        position: Literal["dwc", "table", "log_cpb"] | None = "dwc",
-        offsets: bool = True,
-        centered: bool = True,
-        key_bias: bool = False,
-        table_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if dim % heads or heads % groups:
+        heads = default_heads(dim, 32) if heads is None else heads
+        groups = default_heads(heads, max(1, -(-128 * heads // dim))) if groups is None else groups
+        if min(heads, groups) < 1 or dim % heads or heads % groups:
             raise ChannelError(
                 f"deformable attention needs dim to be a multiple of heads and heads of groups, got dim={dim}, "
                 f"heads={heads}, groups={groups}; choose heads among the divisors of {dim}"
             )
-        if kernel_size % 2 == 0 and (centered or kernel_size != stride):
+        if kernel_size % 2 == 0:
             raise ChannelError(
                 f"deformable attention needs an odd kernel_size, or its offsets have another grid than its keys; "
-                f"got kernel_size={kernel_size} with stride={stride}"
-            )
-        if (position == "table") != (table_size is not None):
-            raise ChannelError(
-                f'deformable attention takes table_size with position="table" and only then, got '
-                f"position={position!r}, table_size={table_size}"
+                f"got kernel_size={kernel_size}"
             )
         self.dim = dim
         self.heads = heads
         self.groups = groups
         self.stride = stride
         self.offset_range = offset_range
-        self.position = position
-        self.centered = centered
 
         self.proj_q = nn.Conv2d(dim, dim, 1)
-        self.proj_k = nn.Conv2d(dim, dim, 1, bias=key_bias)
+        self.proj_k = nn.Conv2d(dim, dim, 1, bias=False)
         self.proj_v = nn.Conv2d(dim, dim, 1)
         self.proj_out = nn.Conv2d(dim, dim, 1)
-        self.conv_offset: nn.Sequential | None = None
-        if offsets:
-            width = dim // groups
-            padding = 0 if kernel_size == stride and not centered else kernel_size // 2
-            to_offset = nn.Conv2d(width, 2, 1, bias=False)
-            nn.init.trunc_normal_(to_offset.weight, std=0.02)
-            self.conv_offset = nn.Sequential(
-                nn.Conv2d(width, width, kernel_size, stride, padding, groups=width),
-                nn.LayerNorm(width),
-                nn.GELU(),
-                to_offset,
-            )
-        self.rpe: nn.Conv2d | nn.Sequential | None = None
-        if position == "dwc":
-            self.rpe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
-        elif position == "log_cpb":
-            self.rpe = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, heads // groups, bias=False))
-        if table_size is not None:
-            self.rpe_table = nn.Parameter(torch.empty(heads, 2 * table_size[0] - 1, 2 * table_size[1] - 1))
-            nn.init.trunc_normal_(self.rpe_table, std=0.01)
+        width = dim // groups
+        to_offset = nn.Conv2d(width, 2, 1, bias=False)
+        nn.init.trunc_normal_(to_offset.weight, std=0.02)
+        self.conv_offset = nn.Sequential(
+            nn.Conv2d(width, width, kernel_size, stride, kernel_size // 2, groups=width),
+            nn.LayerNorm(width),
+            nn.GELU(),
+            to_offset,
+        )
+        self.rpe = nn.Conv2d(dim, dim, 3, padding=1, groups=dim)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        refuse_retired(state, centered=True, position="dwc")
+        super().__setstate__(state)
 
     def extra_repr(self) -> str:
         """Show the settings that the submodules do not."""
-        return (
-            f"heads={self.heads}, groups={self.groups}, stride={self.stride}, offset_range={self.offset_range}, "
-            f"position={self.position}, centered={self.centered}"
-        )
+        return f"heads={self.heads}, groups={self.groups}, stride={self.stride}, offset_range={self.offset_range}"
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend: `(B, dim, H, W)` to `(B, dim, H, W)`."""
@@ -146,41 +115,25 @@ class DeformableAttention(nn.Module):
         # Channels-last from end to end: heads and groups are then cut, and joined, without copies.
         x = x.contiguous(memory_format=torch.channels_last)
         q = self.proj_q(x)
-        sampled, pos_y, pos_x = self._sample(x, q)
-        sampled = sampled.contiguous(memory_format=torch.channels_last)
+        sampled = self._sample(x, self._points(x, q))
         queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
-        if self.position in ("table", "log_cpb"):
-            bias = self._position_bias(pos_y, pos_x, height, width)
-            with torch.autocast(x.device.type, enabled=False):
-                queries, keys, values = (tokens.to(bias.dtype) for tokens in (queries, keys, values))
-                out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias).to(q.dtype)
-        else:
-            out = F.scaled_dot_product_attention(queries, keys, values)
+        out = self._attend(queries, keys, values)
         # Not a view: exporters disagree with the kernels about the layout of `out`.
         out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         out = out.reshape(-1, height, width, self.dim).permute(0, 3, 1, 2)
-        if isinstance(self.rpe, nn.Conv2d):
-            out = out + self.rpe(q)
-        return self.proj_out(out).to(x.dtype)
+        return self.proj_out(out + self.rpe(q)).to(x.dtype)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Softmax attention over `(B, heads, N, dim / heads)`."""
+        return F.scaled_dot_product_attention(queries, keys, values)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """`(B, dim, H, W)` to `(B, heads, HW, dim / heads)`."""
         return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
 
-    def _sample(self, x: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read the map at the moved points.
-
-        Returns:
-            The sampled map `(B, dim, Hk, Wk)`, and the points' coordinates y and x, both `(B * groups or 1, Hk, Wk)`,
-            the map being [-1, 1].
-        """
+    def _points(self, x: Tensor, q: Tensor) -> Tensor:
+        """Where keys and values are read: x and y, `(B * groups, Hk, Wk, 2)`, the map being [-1, 1]."""
         dtype = torch.promote_types(x.dtype, torch.float32)
-        if self.conv_offset is None:
-            sampled = F.avg_pool2d(x, self.stride, ceil_mode=self.centered, count_include_pad=False)
-            ref_y, ref_x = self._reference(x, sampled, dtype)
-            pos_y, pos_x = torch.broadcast_tensors(ref_y[None, :, None], ref_x[None, None])
-            return sampled, *self._clamp(pos_y, pos_x)
-
         depthwise, norm, activation, to_offset = self.conv_offset.children()
         assert isinstance(depthwise, nn.Conv2d)
         # One network for all groups: its depthwise kernels are repeated, so that q stays in place.
@@ -190,73 +143,25 @@ class DeformableAttention(nn.Module):
         hidden = activation(norm(grid.permute(0, 2, 3, 1).unflatten(3, (self.groups, -1))))
         with torch.autocast(x.device.type, enabled=False):
             offset = F.linear(hidden.to(dtype), to_offset.get_parameter("weight").flatten(1).to(dtype))
-        ref_y, ref_x = self._reference(x, grid, dtype)
         off_y, off_x = offset.permute(4, 0, 3, 1, 2).flatten(1, 2).unbind(0)
-        if self.offset_range is not None:
-            cell_y, cell_x = self._cell_size(x, grid)
-            off_y = off_y.tanh() * (self.offset_range * cell_y)
-            off_x = off_x.tanh() * (self.offset_range * cell_x)
-        pos_y, pos_x = self._clamp(ref_y[:, None] + off_y, ref_x + off_x)
-        sampled = F.grid_sample(
-            x.to(dtype).reshape(-1, self.dim // self.groups, *x.shape[2:]),
-            torch.stack((pos_x, pos_y), -1),
-            padding_mode="border" if self.centered else "zeros",
-            align_corners=not self.centered,
-        )
-        return sampled.reshape(-1, self.dim, *sampled.shape[2:]).to(x.dtype), pos_y, pos_x
-
-    def _clamp(self, pos_y: Tensor, pos_x: Tensor) -> tuple[Tensor, Tensor]:
-        """Keep points inside the map where nothing else bounds their offsets."""
+        (ref_y, cell_y), (ref_x, cell_x) = (self._grid(grid.shape[n], x.shape[n], x.device, dtype) for n in (2, 3))
         if self.offset_range is None:
-            return pos_y.clamp(-1, 1), pos_x.clamp(-1, 1)
-        return pos_y, pos_x
+            return torch.stack(((ref_x + off_x).clamp(-1, 1), (ref_y[:, None] + off_y).clamp(-1, 1)), -1)
+        off_y = off_y.tanh() * (self.offset_range * cell_y)
+        off_x = off_x.tanh() * (self.offset_range * cell_x)
+        return torch.stack((ref_x + off_x, ref_y[:, None] + off_y), -1)
 
-    def _reference(self, x: Tensor, grid: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Where the unmoved points of `grid` lie on `x`: y `(Hk,)` and x `(Wk,)`, the map being [-1, 1]."""
-        if self.centered:
-            return (
-                _cell_centres(grid.shape[2], self.stride, x.shape[2], x.device, dtype),
-                _cell_centres(grid.shape[3], self.stride, x.shape[3], x.device, dtype),
-            )
-        return (
-            _upstream_centres(grid.shape[2], x.device, dtype),
-            _upstream_centres(grid.shape[3], x.device, dtype),
+    def _grid(self, count: int, size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, float]:
+        """Unmoved points along an axis of `size` pixels, `(count,)`, and the size of a cell, the axis being [-1, 1]."""
+        return _cell_centres(count, self.stride, size, device, dtype), 2 * self.stride / size
+
+    def _sample(self, x: Tensor, points: Tensor) -> Tensor:
+        """Read the map at the points, `(B, dim, Hk, Wk)`."""
+        sampled = F.grid_sample(
+            x.to(points.dtype).reshape(-1, self.dim // self.groups, *x.shape[2:]),
+            points,
+            padding_mode="border",
+            align_corners=False,
         )
-
-    def _cell_size(self, x: Tensor, grid: Tensor) -> tuple[float, float]:
-        """Height and width of a cell of the key grid, the map being [-1, 1]."""
-        if self.centered:
-            return 2 * self.stride / x.shape[2], 2 * self.stride / x.shape[3]
-        return 2 / max(grid.shape[2] - 1, 1), 2 / max(grid.shape[3] - 1, 1)
-
-    def _position_bias(self, pos_y: Tensor, pos_x: Tensor, height: int, width: int) -> Tensor:
-        """Bias of the logits, `(B or 1, heads, HW, HkWk)`, from the distances between pixels and points."""
-        device, dtype = pos_y.device, pos_y.dtype
-        if self.centered:
-            query_y = _cell_centres(height, 1, height, device, dtype)
-            query_x = _cell_centres(width, 1, width, device, dtype)
-        else:
-            query_y = torch.linspace(-1, 1, height, device=device, dtype=dtype)
-            query_x = torch.linspace(-1, 1, width, device=device, dtype=dtype)
-        delta = torch.stack(
-            torch.broadcast_tensors(
-                query_y[:, None, None] - pos_y.flatten(1)[:, None, None],
-                query_x[None, :, None] - pos_x.flatten(1)[:, None, None],
-            ),
-            -1,
-        ).flatten(1, 2)
-        if delta.shape[0] == 1:
-            delta = delta.expand(self.groups, -1, -1, -1)
-        if isinstance(self.rpe, nn.Sequential):
-            delta = delta * 4
-            delta = delta.sign() * torch.log2(delta.abs() + 1) / 3
-            bias = self.rpe(delta.to(self.proj_q.weight.dtype)).to(dtype).permute(0, 3, 1, 2)
-        else:
-            rows, columns = self.rpe_table.shape[1:]
-            delta = delta / 2
-            if self.centered:
-                delta = delta * torch.tensor([(rows + 1) / rows, (columns + 1) / columns], device=device, dtype=dtype)
-            table = self.rpe_table.to(dtype).unflatten(0, (self.groups, -1))
-            table = table.repeat(delta.shape[0] // self.groups, 1, 1, 1)
-            bias = F.grid_sample(table, delta.flip(-1), align_corners=not self.centered)
-        return bias.reshape(-1, self.heads, *bias.shape[2:])
+        sampled = sampled.reshape(-1, self.dim, *sampled.shape[2:]).to(x.dtype)
+        return sampled.contiguous(memory_format=torch.channels_last)

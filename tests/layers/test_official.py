@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from tests.layers.official import OfficialDeformableAttention, convert
 from zoo.errors import StateDictError
-from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention
-from zoo.layers.upstream import convert
 
 
 def official_halo(block_size: int = 4, halo_size: int = 1) -> dict[str, torch.Tensor]:
@@ -55,7 +54,7 @@ def test_unknown_block() -> None:
 
 @pytest.mark.parametrize("key_bias", [False, True])
 def test_bias_without_effect_is_kept_only_where_there_is_room(key_bias: bool) -> None:
-    block = DeformableAttention(8, heads=2, centered=False, key_bias=key_bias)
+    block = OfficialDeformableAttention(8, heads=2, key_bias=key_bias)
     official = {name.replace("rpe.", "rpe_table."): tensor for name, tensor in block.state_dict().items()}
     converted = convert(block, official | {"proj_k.bias": torch.ones(8)})
     assert ("proj_k.bias" in converted) == key_bias
