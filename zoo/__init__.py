@@ -15,6 +15,7 @@ from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
+    from zoo.explain.looks import attention
     from zoo.factory import create
     from zoo.layers.blocks import register_block
     from zoo.publish import push_to_hub
@@ -29,6 +30,7 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 
 _LAZY = {
     "YOLO": "zoo.engine.yolo",
+    "attention": "zoo.explain.looks",
     "create": "zoo.factory",
     "push_to_hub": "zoo.publish",
     "register_block": "zoo.layers.blocks",
@@ -40,6 +42,7 @@ __all__ = [
     "ModelInfo",
     "ZooError",
     "__version__",
+    "attention",
     "create",
     "list_models",
     "model_info",

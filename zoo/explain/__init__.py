@@ -1,0 +1,1 @@
+"""What grafts look at, how much they change, and what the detector finds without them."""
