@@ -69,6 +69,17 @@ class TestLooking:
         assert [record["name"] for record in records] == zoo.list_models("yolo11?_halo")
         assert records[0]["params"] == zoo.model_info("yolo11n_halo").params
 
+    def test_list_of_blocks_has_every_block_and_what_timm_warns_of(self, capsys):
+        assert main(["list", "--blocks"]) == 0
+        out = capsys.readouterr().out
+        assert {line.split()[0] for line in out.splitlines() if "https://arxiv" in line} >= {"dattn", "cbam", "eca"}
+        assert "cbam: timm: WARNING: Results with these attention layers have been mixed." in out
+        assert main(["list", "c*", "--blocks", "--json"]) == 0
+        found = {row["name"]: row["origin"] for row in json.loads(capsys.readouterr().out)}
+        assert found == {"conv": "zoo", "cbam": "timm", "ceca": "timm", "coord": "timm"}
+        assert main(["list", "nothing", "--blocks"]) == 1
+        assert "no block matches 'nothing'" in capsys.readouterr().err
+
     def test_list_of_weights(self, capsys):
         expected = zoo.list_models(pretrained=True)
         assert main(["list", "--pretrained"]) == (0 if expected else 1)

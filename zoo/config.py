@@ -20,6 +20,8 @@ BASES = ("yolov8", "yolo11", "yolo12", "yolo26")
 LAYOUTS = ("", "p2", "p6")
 STEM = "stem"
 """The image as a position, in configs and in the keys of a state dict; `image` as a place."""
+BUDGET = "params"
+"""The option whose number is one of parameters, where others' are of channels, layers or pixels."""
 
 _PLACE = re.compile(r"[a-z][a-z0-9_]{0,19}")
 
@@ -192,6 +194,8 @@ def _option(key: Any, value: Any) -> Option:
         largest, found = 256, tuple(value)
     elif type(value) in (int, float):
         largest, found = 64 if key == "reduction" or key.endswith("_size") else 4096, value
+        if key == BUDGET:
+            largest = 1 << 24
     else:
         raise ConfigError(f"graft option {key}={value!r:.80} is no number, string, boolean or short integer list.")
     if not all(abs(number) <= largest for number in (found if isinstance(found, tuple) else (found,))):
@@ -201,7 +205,7 @@ def _option(key: Any, value: Any) -> Option:
 
 def _check_cost(options: Mapping[str, Option]) -> None:
     """Keep a config from elsewhere from asking for absurd memory; the zoo's own largest is 1.6 % of the limit."""
-    width = max((abs(value) for value in options.values() if type(value) is int), default=1)
+    width = max((abs(value) for key, value in options.items() if type(value) is int and key != BUDGET), default=1)
     depth = max((sum(map(abs, value)) for value in options.values() if isinstance(value, tuple)), default=1)
     ratio = max((abs(value) for value in options.values() if isinstance(value, float)), default=1.0)
     if width**2 * max(depth, 1) * max(ratio, 1.0) > 1 << 24:

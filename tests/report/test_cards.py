@@ -13,7 +13,9 @@ from tests.weights.conftest import put as put
 from tests.weights.conftest import randomized
 from tests.weights.conftest import shelf as shelf
 from zoo import errors, registry
+from zoo.config import GraftConfig, ModelConfig
 from zoo.layers.blocks import BLOCKS
+from zoo.layers.mechanisms import MECHANISMS
 from zoo.report import cards
 from zoo.weights import manifest
 
@@ -32,8 +34,21 @@ def test_there_is_a_card_for_everything_and_no_other():
 
 
 @pytest.mark.fast
-def test_every_block_has_a_paper():
-    assert set(cards.PAPERS) == set(BLOCKS)
+def test_every_block_has_a_mechanism():
+    assert set(MECHANISMS) == set(BLOCKS)
+
+
+@pytest.mark.fast
+def test_a_card_of_several_blocks_names_each_and_cites_each_paper_once():
+    grafts = tuple(
+        GraftConfig(position, block) for position, block in [(9, "cbam"), (4, "lcbam"), (6, "conv"), (8, "own")]
+    )
+    card = cards.render_model(ModelConfig("mine", "yolov8", "n", grafts), "local-dir:mine")
+    assert (
+        "CBAM grafted on the output of layer 9, " in card and "a convolution grafted on the output of layer 6" in card
+    )
+    assert "`own`, a block of the author's own, grafted on the output of layer 8" in card
+    assert card.count("title = {CBAM: Convolutional Block Attention Module}") == 1 and card.count("@article") == 1
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from fnmatch import fnmatchcase
 
 from zoo import registry
 from zoo.cli import table
 from zoo.cli.arguments import Add
-from zoo.errors import UnknownModelError, WeightsError
+from zoo.errors import UnknownBlockError, UnknownModelError, WeightsError
+from zoo.layers.blocks import describe
 
 
 def add_verbs(add: Add) -> None:
@@ -15,6 +18,7 @@ def add_verbs(add: Add) -> None:
     listing = add(list_models, "list")
     listing.add_argument("pattern", nargs="?", default="*", help="names to show, e.g. 'yolov8s_*'")
     listing.add_argument("--pretrained", action="store_true", help="trained weights, as ARCHITECTURE.TAG")
+    listing.add_argument("--blocks", action="store_true", help="what can be grafted, with papers and warnings")
     listing.add_argument("--json", action="store_true", dest="as_json", help="print JSON")
 
     add(info).add_argument("name", metavar="NAME", help="a name that `zoo list` prints")
@@ -22,11 +26,14 @@ def add_verbs(add: Add) -> None:
     add(verify).add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
 
 
-def list_models(pattern: str, pretrained: bool, as_json: bool) -> None:
-    """List the models.
+def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> None:
+    """List the models, or the blocks.
 
     GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first.
     """
+    if blocks:
+        _list_blocks(pattern, as_json)
+        return
     names = registry.list_models(pattern, pretrained=pretrained)
     if not names:
         what = "weights match" if pretrained else "model matches"
@@ -41,6 +48,22 @@ def list_models(pattern: str, pretrained: bool, as_json: bool) -> None:
         ["name", "base", "params M", "GFLOPs", "tags"],
         [[name, i.base, f"{i.params / 1e6:.2f}", f"{i.gflops:.1f}", ", ".join(i.tags)] for name, i in rows],
     )
+
+
+def _list_blocks(pattern: str, as_json: bool) -> None:
+    found = [block for block in describe() if fnmatchcase(block.name, pattern)]
+    if not found:
+        raise UnknownBlockError(f"no block matches {pattern!r}; `zoo list --blocks` shows all.")
+    if as_json:
+        print(json.dumps([{**asdict(block), "paper": block.paper and block.paper.link} for block in found], indent=2))
+        return
+    table.show(
+        ["block", "by", "what it does", "source"],
+        [[block.name, block.origin, block.idea, block.paper.link if block.paper else ""] for block in found],
+    )
+    for block in found:
+        if block.warning:
+            print(f"{block.name}: {block.warning}")
 
 
 def info(name: str) -> None:

@@ -5,17 +5,22 @@ Importing this module imports neither torch nor timm: a block's class is importe
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
+import importlib.util
 import inspect
 import logging
 import re
 import types
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.errors import ChannelError, ConfigError, UnknownBlockError
+from zoo.layers.mechanisms import MECHANISMS, Paper
 from zoo.names import hint
 
 if TYPE_CHECKING:
@@ -28,11 +33,53 @@ PLUGINS = "zoo_plugin"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OWN = {
     "a2": "zoo.layers.a2.DoubleAttention",
+    "conv": "zoo.layers.conv.ConvBlock",
     "dattn": "zoo.layers.dattn.DeformableAttention",
     "halo": "zoo.layers.halo.HaloAttention",
     "hat": "zoo.layers.hat.HybridAttention",
     "hat_stem": "zoo.layers.hat_stem.HybridAttentionStem",
+    "se": "zoo.layers.timm.SqueezeExcite",
+    "ese": "zoo.layers.timm.EffectiveSqueezeExcite",
+    "eca": "zoo.layers.timm.EfficientChannel",
+    "ecam": "zoo.layers.timm.EfficientChannelHidden",
+    "ceca": "zoo.layers.timm.CircularEfficientChannel",
+    "ge": "zoo.layers.timm.GatherExcite",
+    "gc": "zoo.layers.timm.GlobalContext",
+    "gca": "zoo.layers.timm.AddedGlobalContext",
+    "cbam": "zoo.layers.timm.Cbam",
+    "lcbam": "zoo.layers.timm.LightCbam",
+    "coord": "zoo.layers.timm.Coordinate",
+    "scoord": "zoo.layers.timm.SimpleCoordinate",
+    "ela": "zoo.layers.timm.EfficientLocal",
+    "strip": "zoo.layers.timm.Strip",
+    "nl": "zoo.layers.timm.NonLocal",
+    "bat": "zoo.layers.timm.BilinearNonLocal",
+    "sk": "zoo.layers.timm.SelectiveKernel",
+    "splat": "zoo.layers.timm.Split",
+    "lambda": "zoo.layers.timm.Lambda",
 }
+_TIMM_FILES = {
+    "se": "squeeze_excite",
+    "ese": "squeeze_excite",
+    "eca": "eca",
+    "ecam": "eca",
+    "ceca": "eca",
+    "ge": "gather_excite",
+    "gc": "global_context",
+    "gca": "global_context",
+    "cbam": "cbam",
+    "lcbam": "cbam",
+    "coord": "coord_attn",
+    "scoord": "coord_attn",
+    "ela": "coord_attn",
+    "strip": "coord_attn",
+    "nl": "non_local_attn",
+    "bat": "non_local_attn",
+    "sk": "selective_kernel",
+    "splat": "split_attn",
+    "lambda": "lambda_layer",
+}
+"""Where timm documents each, and warns of it."""
 _registered: dict[str, type[nn.Module]] = {}
 
 
@@ -111,6 +158,52 @@ def load_plugins() -> None:
             plugin.load()
         except Exception as error:  # somebody else's module
             LOGGER.warning("the plugin %s (%s) did not load: %s", plugin.name, plugin.value, error)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a block without making it.
+
+    Attributes:
+        name: A key of `BLOCKS`.
+        origin: `"zoo"`, `"timm"` or `"registered"`.
+        idea: What it does, in a line.
+        paper: Where it comes from; None for the plain convolution and for blocks that users registered.
+        warning: What to know before choosing it, with what timm itself warns of; empty when there is nothing.
+    """
+
+    name: str
+    origin: Literal["zoo", "timm", "registered"]
+    idea: str
+    paper: Paper | None
+    warning: str
+
+
+def describe() -> list[Description]:
+    """Every block: the zoo's own, timm's, and those that plugins and this process registered; imports no timm."""
+    load_plugins()
+    rows = []
+    for name in _OWN:
+        mechanism = MECHANISMS[name]
+        warning = "; ".join(filter(None, (mechanism.limit, _warning_of_timm(name))))
+        origin: Literal["zoo", "timm"] = "timm" if name in _TIMM_FILES else "zoo"
+        rows.append(Description(name, origin, mechanism.idea, mechanism.paper, warning))
+    for name, cls in _registered.items():
+        idea = (cls.__doc__ or _path(cls)).strip().partition("\n")[0]
+        rows.append(Description(name, "registered", idea, None, ""))
+    return sorted(rows, key=lambda row: ("zoo", "timm", "registered").index(row.origin))
+
+
+def _warning_of_timm(name: str) -> str:
+    """The paragraphs that warn in the installed timm's own documentation of a module, read without importing it."""
+    if name not in _TIMM_FILES:
+        return ""
+    timm = importlib.util.find_spec("timm")
+    assert timm is not None and timm.submodule_search_locations  # a dependency
+    source = Path(timm.submodule_search_locations[0], "layers", f"{_TIMM_FILES[name]}.py").read_text(encoding="utf-8")
+    paragraphs = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")
+    warnings = [" ".join(text.split()) for text in paragraphs if text.upper().startswith("WARNING")]
+    return "timm: " + " ".join(warnings) if warnings else ""
 
 
 def options(name: str) -> dict[str, inspect.Parameter]:

@@ -3,69 +3,18 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from pathlib import Path
 
 from zoo import assets, registry
 from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.errors import DataError
 from zoo.files import write_text
+from zoo.layers.mechanisms import MECHANISMS
 from zoo.names import parse
 from zoo.registry import ModelInfo
 from zoo.report import comparison, runs, statistics
 from zoo.weights import manifest
 from zoo.weights.manifest import Entry
-
-
-@dataclass(frozen=True)
-class Paper:
-    """Where an attention mechanism comes from."""
-
-    mechanism: str
-    idea: str
-    title: str
-    authors: str
-    year: int
-    arxiv: str
-
-
-_HAT = Paper(
-    "hybrid attention",
-    "windowed self-attention beside channel attention, then windows whose keys reach over their border",
-    "Activating More Pixels in Image Super-Resolution Transformer",
-    "Xiangyu Chen and Xintao Wang and Jiantao Zhou and Yu Qiao and Chao Dong",
-    2022,
-    "2205.04437",
-)
-PAPERS = {
-    "a2": Paper(
-        "double attention",
-        "global descriptors gathered from the whole map, of which every pixel gets its own mixture",
-        "A2-Nets: Double Attention Networks",
-        "Yunpeng Chen and Yannis Kalantidis and Jianshu Li and Shuicheng Yan and Jiashi Feng",
-        2018,
-        "1810.11579",
-    ),
-    "dattn": Paper(
-        "deformable attention",
-        "every pixel attends to sampling points whose positions the image itself has moved",
-        "Vision Transformer with Deformable Attention",
-        "Zhuofan Xia and Xuran Pan and Shiji Song and Li Erran Li and Gao Huang",
-        2022,
-        "2201.00520",
-    ),
-    "halo": Paper(
-        "halo attention",
-        "blocks of pixels that attend to their block and a margin around it",
-        "Scaling Local Self-Attention for Parameter Efficient Visual Backbones",
-        "Ashish Vaswani and Prajit Ramachandran and Aravind Srinivas and Niki Parmar and Blake Hechtman "
-        "and Jonathon Shlens",
-        2021,
-        "2103.12731",
-    ),
-    "hat": _HAT,
-    "hat_stem": _HAT,
-}
 
 # Layers worth drawing, and which of them each reads.
 _DRAWN = {
@@ -184,14 +133,25 @@ def _what(config: ModelConfig, entry: Entry | None = None) -> str:
     trained = f", trained on {entry.dataset}" if entry else ""
     if not config.grafts:
         return f"{base}{trained}, without attention grafts: the control that comparisons need."
-    paper = PAPERS[config.grafts[0].block]
-    places = _join([_place(graft) for graft in config.grafts])
+    names = dict.fromkeys(graft.block for graft in config.grafts)
+    grafted = []
+    for name in names:
+        places = _join([_place(graft) for graft in config.grafts if graft.block == name])
+        what = MECHANISMS[name].name if name in MECHANISMS else f"`{name}`, a block of the author's own,"
+        grafted.append(f"{what} grafted on {places}")
+    ideas = [_idea(name, "The mechanism" if len(names) == 1 else f"`{name}`") for name in names if name in MECHANISMS]
     return (
-        f"{base} with {paper.mechanism} grafted on {places}{trained}. The mechanism: {paper.idea} "
-        f"([{paper.title}](https://arxiv.org/abs/{paper.arxiv}), {paper.year}).\n\n"
+        f"{base} with {_join(grafted)}{trained}. {' '.join(ideas)}\n\n"
         f"A graft is `y = x + gamma * block(x)` with one gamma a channel, zero at birth: untrained, the model computes "
         f"what its base does, and all of the base's tensors keep their names."
     )
+
+
+def _idea(block: str, label: str) -> str:
+    mechanism = MECHANISMS[block]
+    paper = mechanism.paper
+    source = f" ([{paper.title}]({paper.link}), {paper.year})" if paper else ""
+    return f"{label}: {mechanism.idea}{source}."
 
 
 def _place(graft: GraftConfig) -> str:
@@ -366,20 +326,20 @@ def _licence(config: ModelConfig, entry: Entry | None = None) -> str:
 
 
 def _citation(config: ModelConfig) -> str:
-    if not config.grafts:
-        return ""
-    paper = PAPERS[config.grafts[0].block]
-    key = paper.authors.split(" and ")[0].split()[-1].lower()
-    return f"""## Citation
-
-```bibtex
-@article{{{key}{paper.year},
+    papers = dict.fromkeys(MECHANISMS[graft.block].paper for graft in config.grafts if graft.block in MECHANISMS)
+    entries = []
+    for paper in filter(None, papers):
+        key = paper.authors.split(" and ")[0].split()[-1].lower()
+        entries.append(f"""@article{{{key}{paper.year},
   title = {{{paper.title}}},
   author = {{{paper.authors}}},
-  journal = {{arXiv preprint arXiv:{paper.arxiv}}},
+  journal = {{{paper.journal}}},
   year = {{{paper.year}}}
 }}
-```"""
+""")
+    if not entries:
+        return ""
+    return "## Citation\n\n```bibtex\n" + "".join(entries) + "```"
 
 
 def _join(words: list[str]) -> str:
