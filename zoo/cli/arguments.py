@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import registry
 from zoo.errors import OptionError, SourceError, UnknownModelError
+from zoo.files import CONFIG_FILE, MODEL_FILE, sha256
 from zoo.names import parse
+from zoo.weights import manifest
 
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
@@ -25,19 +27,54 @@ def load(name: str, **options: Any) -> YOLO:
 
     Raises:
         SourceError: A file is not there.
-        UnknownModelError: The name is a folder's.
+        UnknownModelError: The name is a folder that holds no model.
         ZooError: As `zoo.create`.
     """
-    if Path(name).is_dir() and name not in registry.names():
-        raise UnknownModelError(f"{name!r} is a folder; write local-dir:{name}.")
-    if parse(name).kind == "file":
-        if not Path(name).is_file():
-            raise SourceError(f"there is no file {name}.")
+    path = Path(name)
+    if path.is_dir() and name not in registry.names():
+        name = _model_in(path)
+    elif parse(name).kind == "file":
+        if not path.is_file():
+            raise SourceError(f"there is no file {path}.")
+        if path.suffix == ".safetensors":
+            name, base_weights = _saved(path)
+            options = {"base_weights": base_weights} if base_weights else options
+    if Path(name).exists():
         options = {"trust": options.get("trust", False)}
 
     from zoo.engine.yolo import YOLO
 
     return YOLO(name, **options)
+
+
+def _model_in(folder: Path) -> str:
+    """What to load from a folder: an export, what `zoo.save` wrote, or the result of a run."""
+    if folder.name.endswith("_model"):
+        return str(folder)
+    for inside in (folder, folder / "weights" / "zoo"):
+        if (inside / CONFIG_FILE).is_file():
+            return f"local-dir:{inside}"
+    best = folder / "weights" / "best.pt"
+    if best.is_file():
+        return str(best)
+    raise UnknownModelError(
+        f"the folder {folder} holds no model: neither {CONFIG_FILE} (written by zoo.save), nor weights/ (of a run), "
+        f"and its name does not end in _openvino_model or the like (an export)."
+    )
+
+
+def _saved(file: Path) -> tuple[str, Path | None]:
+    """The name that a safetensors file goes by, and the file itself if it holds the weights of a plain base."""
+    if (file.parent / CONFIG_FILE).is_file() and file.name == MODEL_FILE:
+        return f"local-dir:{file.parent}", None
+    if file.stem in manifest.entries() and sha256(file) == manifest.entries()[file.stem].sha256:
+        return file.stem, None
+    if file.stem in registry.names():
+        return file.stem, file
+    raise SourceError(
+        f"{file} does not say which model it is of: give the folder that zoo.save wrote ({MODEL_FILE} and "
+        f"{CONFIG_FILE}), or name the file after its plain base, as in yolov8n.safetensors."
+    )
 
 
 def check_data(settings: dict[str, Any]) -> None:
@@ -69,3 +106,10 @@ def pixels(text: str) -> int:
     if text.isdecimal() and (value := int(text)) >= 32:
         return value
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 32")
+
+
+def natural(text: str) -> int:
+    """A count."""
+    if text.isdecimal() and (value := int(text)) >= 1:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")

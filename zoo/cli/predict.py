@@ -1,97 +1,195 @@
-"""The verb that detects: predict."""
+"""Verbs that detect: predict, track."""
 
 from __future__ import annotations
 
-import csv
-import glob
-import json
+import argparse
+import itertools
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
-from zoo.cli.arguments import MODEL, Add, fraction, load, pixels
+from zoo.cli.arguments import MODEL, Add, fraction, load, natural, pixels
 from zoo.errors import DataError, OptionError
-from zoo.files import replacing, write_text
+from zoo.predict import sources as finding
 
 if TYPE_CHECKING:
-    from ultralytics.engine.results import Results
-
-TRUST = "trust=True"
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+    from zoo.predict.frames import Frame, Frames
+    from zoo.predict.outputs import Outputs
 
 
 def add_verbs(add: Add) -> None:
     """Add this module's verbs to the command line."""
-    detecting = add(predict)
-    detecting.add_argument("name", metavar="NAME", help=MODEL)
-    detecting.add_argument(
-        "sources",
-        metavar="SOURCE",
-        nargs="+",
-        help=f"image files, folders and globs; {TRUST} runs whatever a .pt file of your own holds",
-    )
-    detecting.add_argument("--conf", type=fraction, default=0.25, help="least confidence (default: %(default)s)")
-    detecting.add_argument("--imgsz", type=pixels, help="longer side in pixels (default: as trained)")
-    detecting.add_argument("--device", help="cpu, 0, mps, ... (default: the first GPU, else cpu)")
-    detecting.add_argument("--out", type=Path, default="runs/predict", help="folder of the annotated images")
-    detecting.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write the detections as JSON")
-    detecting.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write the detections as CSV")
+    _add_detection(add(predict), conf=0.25)
+    tracking = add(track)
+    _add_detection(tracking, conf=0.1)
+    tracking.add_argument("--tracker", help="botsort.yaml, bytetrack.yaml, ... (default: Ultralytics' own choice)")
 
 
-def predict(
-    name: str,
-    sources: list[str],
-    conf: float,
-    imgsz: int | None,
-    device: str | None,
-    out: Path,
-    json_file: Path | None,
-    csv_file: Path | None,
-) -> None:
-    """Detect objects in images and draw them.
+def _add_detection(verb: argparse.ArgumentParser, conf: float) -> None:
+    verb.add_argument("name", metavar="NAME", help=MODEL)
+    verb.add_argument("sources", metavar="SOURCE", nargs="+", help=finding.FORMS)
+    looking = verb.add_argument_group("how to look")
+    looking.add_argument("--conf", type=fraction, default=conf, help="least confidence (default: %(default)s)")
+    looking.add_argument("--iou", type=fraction, help="overlap of which one box is dropped (default: 0.7)")
+    looking.add_argument("--imgsz", type=pixels, help="longer side in pixels (default: as trained)")
+    looking.add_argument("--classes", metavar="A,B", help="only these, by name or number")
+    looking.add_argument("--max-det", type=natural, metavar="N", help="most boxes in a picture (default: 300)")
+    looking.add_argument("--batch", type=natural, default=1, help="pictures at a time (default: %(default)s)")
+    looking.add_argument("--device", help="cpu, 0, mps, ... (default: the first GPU, else cpu)")
+    looking.add_argument("--half", action="store_true", help="16-bit floats, on a GPU")
+    writing = verb.add_argument_group("what to write")
+    writing.add_argument("--out", type=Path, help="folder of what is drawn (default: the next free runs/VERB)")
+    writing.add_argument("--no-pictures", action="store_false", dest="pictures", help="draw nothing")
+    writing.add_argument("--txt", action="store_true", help="labels to train on: OUT/labels/*.txt")
+    writing.add_argument("--crops", action="store_true", help="each object cut out: OUT/crops/CLASS/*.jpg")
+    writing.add_argument("--json", type=Path, dest="coco", metavar="FILE.json", help="detections as COCO results")
+    writing.add_argument("--csv", type=Path, dest="csv", metavar="FILE.csv", help="detections as a table")
+
+
+def predict(name: str, sources: list[str], **options: Any) -> None:
+    """Detect objects in pictures and videos, and draw them.
 
     Without a tag in NAME, the weights are the model's first.
     """
-    paths = _find_images([source for source in sources if source != TRUST])
-    model = load(name, pretrained=True, trust=TRUST in sources)
-    settings = {"conf": conf, "imgsz": imgsz, "device": _check_device(device)}
-    settings = {key: value for key, value in settings.items() if value is not None}
+    _detect("predict", name, sources, **options)
 
-    from rich.console import Console
-    from rich.progress import track
-    from ultralytics.utils.patches import imread
 
-    pictures, unreadable, records = _pictures(paths, out), [], []
-    quiet = len(paths) == 1 or not sys.stderr.isatty()
-    for path in track(paths, "predict", console=Console(stderr=True), transient=True, disable=quiet):
-        image = imread(path)
-        if image is None:
-            unreadable.append(path)
-            continue
-        results = model.predict(image, verbose=False, **settings)[0]
-        _write_picture(results, pictures[path])
-        records.append(_record(results, path, pictures[path]))
-        counts = Counter(detection["name"] for detection in records[-1]["detections"])
-        found = ", ".join(f"{count} x {what}" for what, count in counts.items()) or "nothing found"
-        print(f"{path}: {found}; drawn in {pictures[path]}")
-    if len(records) == 1:
+def track(name: str, sources: list[str], **options: Any) -> None:
+    """Follow objects through videos, and draw them.
+
+    Images are taken as one sequence, in the order of their names. Without a tag in NAME, the weights are the model's
+    first.
+    """
+    _detect("track", name, sources, **options)
+
+
+def _detect(
+    verb: str,
+    name: str,
+    sources: list[str],
+    *,
+    conf: float,
+    iou: float | None,
+    imgsz: int | None,
+    classes: str | None,
+    max_det: int | None,
+    batch: int,
+    device: str | None,
+    half: bool,
+    out: Path | None,
+    pictures: bool,
+    txt: bool,
+    crops: bool,
+    coco: Path | None,
+    csv: Path | None,
+    tracker: str | None = None,
+) -> None:
+    found = finding.find(sources)
+    for file, suffix in ((coco, ".json"), (csv, ".csv")):
+        if file and file.suffix != suffix:
+            raise OptionError(f"--{suffix[1:]} {file}: the name must end in {suffix}.")
+    if not (pictures or txt or crops or coco or csv):
+        raise OptionError("nothing would be written; give --txt, --crops, --json or --csv with --no-pictures.")
+    model = load(name, pretrained=True)
+
+    import cv2
+    from ultralytics.utils.files import increment_path
+
+    from zoo.predict.frames import Frames
+    from zoo.predict.outputs import Outputs
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    out = out or increment_path(Path("runs", verb))
+    given = {"conf": conf, "iou": iou, "max_det": max_det, "device": _check_device(device), "tracker": tracker}
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if classes is not None:
+        settings["classes"] = _class_numbers(classes, model.names)
+    if half:
+        settings["quantize"] = _half(device)
+    frames = Frames(
+        model, found, track=verb == "track", batch=batch, imgsz=imgsz, downloads=out / "downloads", settings=settings
+    )
+    started, count = time.perf_counter(), 0
+    try:
+        with Outputs(out, found.files, pictures=pictures, txt=txt, crops=crops, coco=coco, table=csv) as outputs:
+            for count in _tell(frames, outputs):  # noqa: B007  # after an interruption it says how many are written
+                pass
+    except KeyboardInterrupt as interrupt:
+        written = f"{count} pictures are done and written"
+        if not found.streams:
+            raise KeyboardInterrupt(f"{written}; the same command starts again.") from interrupt
+        print(f"stopped: {written}")
+    seconds = time.perf_counter() - started
+    if count > 1:
+        print(f"{count} pictures in {seconds:.1f} s, {count / seconds:.1f} a second")
+    for written in filter(None, (coco, csv, out / "labels" if txt else None, out / "crops" if crops else None)):
+        print(f"written: {written}")
+    if failures := [*found.unusable, *(f"{source}: {reason}." for source, reason in frames.broken.items())]:
+        raise DataError(f"{len(failures)} of the sources could not be read, the others are done. {_some(failures)}")
+
+
+def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
+    """Write every frame, yield how many are; say a line for every file, show the boxes of a single image."""
+    with _progress(frames.count()) as advance:
+        written, shown = 0, 0
+        for source, group in itertools.groupby(frames, key=lambda frame: None if frame.live else frame.source):
+            counts: Counter[str] = Counter()
+            before = written
+            for frame in group:
+                picture = outputs.write(frame)
+                counts.update(frame.result.names[int(kind)] for kind in _boxes(frame).cls.tolist())
+                advance()
+                written += 1
+                yield written
+            what = ", ".join(f"{count} x {kind}" for kind, count in counts.items()) or "nothing found"
+            videos = "" if frame.number is None else f"{written - before} frames, "
+            print(f"{source or 'stream'}: {videos}{what}" + (f"; drawn in {picture}" if picture else ""))
+            shown += 1
+    if shown == 1 and frame.number is None:
+        boxes = _boxes(frame)
         table.show(
             ["name", "confidence", "x1", "y1", "x2", "y2"],
-            [[d["name"], f"{d['confidence']:.2f}", *(f"{x:.0f}" for x in d["box"])] for d in records[0]["detections"]],
+            [
+                [frame.result.names[int(kind)], f"{confidence:.2f}", *(f"{edge:.0f}" for edge in box)]
+                for box, confidence, kind in zip(
+                    boxes.xyxy.tolist(), boxes.conf.tolist(), boxes.cls.tolist(), strict=True
+                )
+            ],
         )
-    if json_file:
-        write_text(json_file, json.dumps(records, indent=2) + "\n")
-    if csv_file:
-        with replacing(csv_file) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["image", "class", "name", "confidence", "x1", "y1", "x2", "y2"])
-            for record in records:
-                for d in record["detections"]:
-                    writer.writerow([record["image"], d["class"], d["name"], d["confidence"], *d["box"]])
-    if unreadable:
-        raise DataError(f"{len(unreadable)} of {len(paths)} images could not be decoded: {_some(unreadable)}.")
+
+
+def _boxes(frame: Frame) -> Any:
+    return frame.result.boxes if frame.result.obb is None else frame.result.obb
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Any]:
+    """A bar with rate and time left, on a terminal and for more than one frame."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with ExitStack() as stack:
+        if total == 1 or not sys.stderr.isatty():
+            yield lambda: None
+            return
+        columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn()
+        console = Console(stderr=True)
+        bar = stack.enter_context(
+            Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
+        )
+        task = bar.add_task("", total=total, rate="")
+
+        def advance() -> None:
+            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.1f} a second" if speed else "")
+
+        yield advance
 
 
 def _check_device(device: str | None) -> str | None:
@@ -101,63 +199,31 @@ def _check_device(device: str | None) -> str | None:
         try:
             select_device(device, verbose=False)
         except (ValueError, RuntimeError) as error:
-            raise OptionError(f"device {device!r} is not available: {_one_line(error)}") from error
+            raise OptionError(f"device {device!r} is not available: {' '.join(str(error).split())}") from error
     return device
 
 
-def _find_images(sources: list[str]) -> list[Path]:
-    paths: list[Path] = []
-    for source in sources:
-        if Path(source).is_dir():
-            found = sorted(path for path in Path(source).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-        elif Path(source).is_file():
-            found = [Path(source)]
-        else:
-            found = [path for path in map(Path, sorted(glob.glob(source, recursive=True))) if path.is_file()]
-        if not found:
-            what = "no image in folder" if Path(source).is_dir() else "no such file, and no file matches"
-            raise DataError(f"{what} {source!r}; images end in {', '.join(sorted(IMAGE_SUFFIXES))}.")
-        paths += found
-    return list(dict.fromkeys(paths))
+def _half(device: str | None) -> int:
+    import torch
+
+    if device == "cpu" or not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise OptionError("--half needs a GPU: 16-bit floats gain nothing on a CPU; leave it out.")
+    return 16
 
 
-def _pictures(paths: list[Path], folder: Path) -> dict[Path, Path]:
-    """One file name for each image, none of them an image that is read."""
-    taken: Counter[str] = Counter()
-    pictures = {}
-    for path in paths:
-        taken[path.stem] += 1
-        number = f"_{taken[path.stem]}" if taken[path.stem] > 1 else ""
-        pictures[path] = folder / f"{path.stem}_detected{number}.jpg"
-    return pictures
+def _class_numbers(words: str, names: dict[int, str]) -> list[int]:
+    numbers = {name: number for number, name in names.items()}
+    chosen = []
+    for word in filter(None, map(str.strip, words.split(","))):
+        number = numbers.get(word, int(word) if word.isdecimal() else None)
+        if number not in names:
+            raise OptionError(f"--classes {word}: the model has {', '.join(f'{k} {v}' for k, v in names.items())}.")
+        chosen.append(number)
+    if not chosen:
+        raise OptionError("--classes is empty; give names or numbers with commas between them.")
+    return chosen
 
 
-def _record(results: Results, path: Path, picture: Path) -> dict[str, Any]:
-    height, width = results.orig_shape
-    detections = [
-        {
-            "class": int(number),
-            "name": results.names[int(number)],
-            "confidence": round(confidence, 4),
-            "box": [round(edge, 1) for edge in box],
-        }
-        for *box, confidence, number in results.boxes.data.tolist()
-    ]
-    return {"image": str(path), "annotated": str(picture), "height": height, "width": width, "detections": detections}
-
-
-def _write_picture(results: Results, path: Path) -> None:
-    import cv2
-
-    _, encoded = cv2.imencode(".jpg", results.plot())
-    with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
-
-
-def _some(paths: list[Path]) -> str:
-    shown = ", ".join(map(str, paths[:3]))
-    return shown if len(paths) <= 3 else f"{shown} and {len(paths) - 3} more"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _some(failures: list[str], shown: int = 5) -> str:
+    rest = len(failures) - shown
+    return " ".join(failures[:shown]) + (f" And {rest} more." if rest > 0 else "")
