@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import registry
 from zoo.errors import OptionError, SourceError, UnknownModelError
 from zoo.files import CONFIG_FILE, MODEL_FILE, sha256
-from zoo.names import parse
+from zoo.names import TASKS, parse
 from zoo.weights import manifest
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def load(name: str, **options: Any) -> YOLO:
             name, base_weights = _saved(path)
             options = {"base_weights": base_weights} if base_weights else options
     if Path(name).exists():
-        options = {"trust": options.get("trust", False)}
+        task = next((task for task, suffix in TASKS.items() if suffix and suffix in Path(name).name), "detect")
+        options = {"trust": options.get("trust", False), "task": None if path.suffix == ".pt" else task}
 
     from zoo.engine.yolo import YOLO
 
@@ -50,7 +51,7 @@ def load(name: str, **options: Any) -> YOLO:
 def _model_in(folder: Path) -> str:
     """What to load from a folder: an export, what `zoo.save` wrote, or the result of a run."""
     if folder.name.endswith("_model"):
-        return str(folder)
+        return str(folder.absolute())
     for inside in (folder, folder / "weights" / "zoo"):
         if (inside / CONFIG_FILE).is_file():
             return f"local-dir:{inside}"

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from zoo.predict.frames import Frame, Frames
     from zoo.predict.outputs import Outputs
 
+TRUST = "trust=True"
+
 
 def add_verbs(add: Add) -> None:
     """Add this module's verbs to the command line."""
@@ -32,7 +34,8 @@ def add_verbs(add: Add) -> None:
 
 def _add_detection(verb: argparse.ArgumentParser, conf: float) -> None:
     verb.add_argument("name", metavar="NAME", help=MODEL)
-    verb.add_argument("sources", metavar="SOURCE", nargs="+", help=finding.FORMS)
+    trust = f"{TRUST} among them runs whatever a .pt file holds"
+    verb.add_argument("sources", metavar="SOURCE", nargs="+", help=f"{finding.FORMS}; {trust}")
     looking = verb.add_argument_group("how to look")
     looking.add_argument("--conf", type=fraction, default=conf, help="least confidence (default: %(default)s)")
     looking.add_argument("--iou", type=fraction, help="overlap of which one box is dropped (default: 0.7)")
@@ -89,13 +92,13 @@ def _detect(
     csv: Path | None,
     tracker: str | None = None,
 ) -> None:
-    found = finding.find(sources)
+    found = finding.find([source for source in sources if source != TRUST])
     for file, suffix in ((coco, ".json"), (csv, ".csv")):
         if file and file.suffix != suffix:
             raise OptionError(f"--{suffix[1:]} {file}: the name must end in {suffix}.")
     if not (pictures or txt or crops or coco or csv):
         raise OptionError("nothing would be written; give --txt, --crops, --json or --csv with --no-pictures.")
-    model = load(name, pretrained=True)
+    model = load(name, pretrained=True, trust=TRUST in sources)
 
     import cv2
     from ultralytics.utils.files import increment_path

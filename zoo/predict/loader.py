@@ -33,7 +33,11 @@ class Files(LoadImagesAndVideos):
         self._imgsz = imgsz
         self._playing = ""
         super().__init__([str(file) for file in files], batch=batch)
+        self.close()
+        self.cap = None  # of the first video in an order that is not ours
         self.files = [str(file) for file in sorted(files, key=is_video)]
+        self._playing = ""
+        self.broken.clear()
         self.source_type = SourceTypes()
 
     def __next__(self) -> tuple[list[str], list[np.ndarray], list[str]]:
