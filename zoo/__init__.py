@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from zoo import models as _architectures  # noqa: F401  # registers them
@@ -27,6 +28,9 @@ OFFLINE = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true"}
 # Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
 os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
+# As the user set it. Importing Ultralytics sets it to 1 where it is not set; if that came first, 1 says nothing.
+_THREADS = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+OMP_NUM_THREADS = int(_THREADS) if _THREADS.isdecimal() and (_THREADS != "1" or "ultralytics" not in sys.modules) else None
 
 _LAZY = {
     "YOLO": "zoo.engine.yolo",

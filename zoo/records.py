@@ -6,6 +6,7 @@ import csv
 import datetime
 import os
 import platform
+import subprocess
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -52,3 +53,16 @@ def machine(device: str | torch.device = "cpu") -> str:
     processor = f"{name}, {os.cpu_count()} processors"
     on_cpu = str(device) == "cpu" or not torch.cuda.is_available()
     return processor if on_cpu else f"{torch.cuda.get_device_name()}; {processor}"
+
+
+def commit() -> str | None:
+    """Of the zoo's checkout, marked where its code differs from it; `None` for an installed package."""
+    git = ["git", "-C", str(Path(__file__).resolve().parents[1])]
+    if not Path(__file__).resolve().parents[1].joinpath(".git").exists():
+        return None
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "zoo", "reproduce"], check=False).returncode
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("-modified" if changed else "")
