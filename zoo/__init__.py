@@ -30,7 +30,9 @@ os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 # As the user set it. Importing Ultralytics sets it to 1 where it is not set; if that came first, 1 says nothing.
 _THREADS = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-OMP_NUM_THREADS = int(_THREADS) if _THREADS.isdecimal() and (_THREADS != "1" or "ultralytics" not in sys.modules) else None
+OMP_NUM_THREADS = (
+    int(_THREADS) if _THREADS.isdecimal() and (_THREADS != "1" or "ultralytics" not in sys.modules) else None
+)
 
 _LAZY = {
     "YOLO": "zoo.engine.yolo",

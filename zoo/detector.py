@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 
 from zoo import places
 from zoo.config import STEM, GraftConfig, ModelConfig
@@ -49,6 +50,8 @@ class GraftedDetectionModel(DetectionModel):
         num_classes = nc or cfg["nc"]
         class_width = cfg.get("class_width")
         cfg["nc"] = class_width or num_classes
+        if "name" in cfg:
+            cfg["yaml_file"] = f"{cfg['name']}.yaml"  # by whose stem Ultralytics' summary and exports call the model
         cfg["backbone"] = [row for row in cfg["backbone"] if row[2] != REFUSE_STOCK]
         super().__init__(cfg, ch=ch, verbose=verbose)
         if class_width:
@@ -61,6 +64,8 @@ class GraftedDetectionModel(DetectionModel):
         self.yaml["grafts"] = [graft.to_dict() for graft in plan]
         if plan:
             self.yaml["backbone"].insert(0, [-1, 1, REFUSE_STOCK, []])
+        if verbose:
+            self.info()
 
     @property
     def config(self) -> ModelConfig:
@@ -80,6 +85,11 @@ class GraftedDetectionModel(DetectionModel):
             task=self.yaml.get("task", "detect"),
             layout=self.yaml.get("layout", ""),
         )
+
+    def info(self, *args: Any, **kwargs: Any) -> Any:
+        """Log layers, parameters and operations as Ultralytics does, of the model with its grafts."""
+        # Ultralytics' constructor asks before there are any; this class asks again at the end of its own.
+        return super().info(*args, **kwargs) if hasattr(self, "grafts") else None
 
     def reset_classes(self, num_classes: int, class_names: Sequence[str] | None = None) -> list[str]:
         """Give the head fresh class logits, keeping every other tensor.
@@ -126,8 +136,22 @@ class GraftedDetectionModel(DetectionModel):
 
     def load(self, weights: dict[str, Any] | nn.Module, verbose: bool = True) -> None:
         """Take over matching tensors as Ultralytics does when it trains, and keep `yaml` true to the head it leaves."""
-        super().load(weights, verbose)
+        super().load(weights, verbose=False)
         self._note_class_width()
+        if verbose:
+            source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+            LOGGER.info(f"{self.yaml.get('name', 'model')}: transferred {self._count_transferred(source)}")
+
+    def _count_transferred(self, source: nn.Module) -> str:
+        """How many tensors of the base, and of the grafts, a model has from another."""
+        given, own = source.state_dict(), self.state_dict()
+        taken = {key for key, tensor in own.items() if key in given and given[key].shape == tensor.shape}
+        counts = []
+        for part, prefix in (("the base", "model."), ("the grafts", "grafts.")):
+            keys = {key for key in own if key.startswith(prefix)}
+            if keys:
+                counts.append(f"{len(keys & taken)} of {len(keys)} tensors of {part}")
+        return ", ".join(counts)
 
     def _note_class_width(self) -> None:
         self.yaml["class_width"] = self.model[-1].cv3[0][-1].in_channels

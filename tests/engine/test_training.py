@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 import ultralytics
@@ -11,7 +9,7 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.dist import generate_ddp_file
 
 import zoo
-from zoo.engine.trainer import ZooTrainer, _use_all_cores
+from zoo.engine.trainer import ZooTrainer
 from zoo.errors import OptionError
 
 FAMILIES = ["yolov8n_dattn", "yolov8n_a2", "yolo11n_halo", "yolov8n_hat", "yolov8n_hat_p345", "yolov8n_hat_stem"]
@@ -196,16 +194,3 @@ def test_an_unknown_setting_is_named_before_training(settings):
         zoo.YOLO("yolov8n_dattn").train(**settings, freeze=3, freeze_base=True)
     with pytest.raises(OptionError, match="pretrained=True"):
         zoo.YOLO("yolov8n_dattn").train(**settings, pretrained=True)
-
-
-@pytest.mark.fast
-@pytest.mark.parametrize(("processes", "threads"), [("1", 3), ("2", 1), ("8", 1)])
-def test_a_run_on_cpu_has_its_share_of_the_cores(processes, threads, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
-    before = torch.get_num_threads()
-    try:
-        _use_all_cores(SimpleNamespace(device=torch.device("cpu")))
-        assert torch.get_num_threads() == threads
-    finally:
-        torch.set_num_threads(before)

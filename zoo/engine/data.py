@@ -10,6 +10,7 @@ import yaml
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
 
+from zoo.engine import quirks
 from zoo.errors import DataError
 
 LOGGER = logging.getLogger("zoo")
@@ -21,7 +22,7 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
     """Read a data YAML and see that its folders exist.
 
     Args:
-        file: In Ultralytics' format; a relative `path` in it is relative to the working directory.
+        file: In Ultralytics' format; a relative `path` in it is looked for beside the file first.
         split: The one to validate on.
 
     Returns:
@@ -30,9 +31,11 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
     Raises:
         DataError: The file or a folder is missing, or `names`, `nc`, `train` or `val` is missing or wrong.
     """
+    _check_class_numbers(file)
     try:
-        found = check_det_dataset(file, autodownload=False)
-    except (OSError, SyntaxError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
+        with quirks.data_beside_its_yaml():
+            found = check_det_dataset(file, autodownload=False)
+    except (OSError, SyntaxError, TypeError, ValueError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise DataError(f"data={file} cannot be used: {_one_line(error)}{_relative_path_hint(file)}") from error
     if "yaml_file" in found and not yaml.safe_load(Path(found["yaml_file"]).read_text(errors="ignore")).get("names"):
         raise DataError(f"data={file} has no class names; add 'names: [...]', one a class, in the order of the labels.")
@@ -41,11 +44,30 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
         if not places:
             raise DataError(f"data={file} has no {key!r} split; add '{key}: <folder of images>'.")
         for place in places if isinstance(places, list) else [places]:
-            if not Path(place).exists():
+            if not exists(place):
                 raise DataError(
                     f"data={file}: the images of {key!r} are missing, there is no {place}.{_relative_path_hint(file)}"
                 )
     return found
+
+
+def exists(places: str | list[str]) -> bool:
+    """Whether all places of a split do."""
+    return all(Path(place).exists() for place in ([places] if isinstance(places, str) else places))
+
+
+def _check_class_numbers(file: str | Path) -> None:
+    """Refuse `names: {0: a, 2: b}`, which ends in a KeyError deep in the data set."""
+    try:
+        names = yaml.safe_load(Path(file).read_text(errors="ignore")).get("names")
+    except (OSError, AttributeError, yaml.YAMLError):
+        return
+    if isinstance(names, dict) and set(map(str, names)) != set(map(str, range(len(names)))):
+        missing = [str(number) for number in range(len(names)) if number not in names and str(number) not in names]
+        raise DataError(
+            f"data={file}: names has no class {', '.join(missing[:5])}; {len(names)} classes are numbered "
+            f"0 to {len(names) - 1}, found {', '.join(map(str, names))}. Number them anew, in the labels too."
+        )
 
 
 def check_labels(dataset: YOLODataset) -> None:
@@ -88,7 +110,7 @@ def _reason(dataset: YOLODataset, image: str) -> str:
     classes = len(dataset.data["names"])
     message = verify_image_label((image, labels, "", False, classes, 0, 0, dataset.single_cls))[-1]
     cause = _one_line(message).removeprefix(f"{image}: ignoring corrupt image/label: ")
-    return f"{image}: {cause} (labels: {labels})"
+    return f"{image}: {quirks.cause_of_unreadable(cause)} (labels: {labels})"
 
 
 def _relative_path_hint(file: str | Path) -> str:
@@ -99,7 +121,7 @@ def _relative_path_hint(file: str | Path) -> str:
         return ""
     if root is None or Path(root).is_absolute():
         return ""
-    return f" Its 'path: {root}' is relative to the working directory; write the absolute path of the data set."
+    return f" Its 'path: {root}' is looked for beside the file, then in the working directory."
 
 
 def _one_line(error: object) -> str:

@@ -59,6 +59,8 @@ def _settings_of_group(pairs: Sequence[str]) -> list[str]:
     from torch.distributed.rendezvous import rendezvous
     from ultralytics.cfg import get_cfg, get_save_dir
 
+    from zoo.engine import quirks
+
     settings = parse_settings(pairs, also=TRAIN_ONLY)
     added = []
     if settings.get("device") is None and torch.cuda.is_available():
@@ -69,6 +71,7 @@ def _settings_of_group(pairs: Sequence[str]) -> list[str]:
         if rank == 0:
             for name in (*TRAIN_ONLY, "trust"):
                 settings.pop(name, None)
+            settings = quirks.write_below_working_directory(settings, "train")
             store.set(key, str(get_save_dir(get_cfg(overrides={**settings, "task": "detect", "mode": "train"}))))
         added.append(f"save_dir={store.get(key).decode()}")
     return added

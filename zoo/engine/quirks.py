@@ -165,12 +165,12 @@ def all_but_norms(layers: nn.Module) -> list[str]:
 
 
 def cause_of_unreadable(message: str) -> str:
-    """What is wrong with an image: Ultralytics, which tries a last decoder, complains that this one is not installed."""
+    """What is wrong with an image: Ultralytics complains of the last decoder it tries, which is not installed."""
     return "it cannot be decoded as an image" if "pi_heif" in message or "pi-heif" in message else message
 
 
 def frozen_base(freeze: Any, layers: nn.Sequential) -> bool | str:
-    """Whether Ultralytics' `freeze` freezes all before the head: `True`, `"norm"` with batch norms left out, `False`."""
+    """Whether `freeze` freezes all before the head: `True`, `"norm"` where batch norms are left out, else `False`."""
     if not isinstance(freeze, list):
         return False
     if freeze == list(range(len(layers) - 1)):

@@ -19,7 +19,8 @@ from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
-from zoo import records
+from zoo import places, records
+from zoo.detector import GraftedDetectionModel
 from zoo.engine import fingerprint, quirks
 from zoo.errors import DataError
 from zoo.files import read_json, write_text
@@ -120,26 +121,36 @@ class Recorder:
 _SHOWN = ("mAP50-95", "mAP50")
 
 
-def gates_of(model: nn.Module) -> dict[str, float | None]:
+def gates_of(model: Any) -> dict[str, float | None]:
     """How far each graft's gate is open: the mean absolute value of its gamma, by layer."""
     grafts = getattr(model, "grafts", {})
     return {position: _finite(graft.gamma.detach().abs().mean()) for position, graft in grafts.items()}
 
 
-def describe_grafts(model: nn.Module) -> str:
+def describe_grafts(model: GraftedDetectionModel) -> str:
     """One line for the log: the grafts that a model was built with, and their parameters."""
-    grafts = {graft["position"]: graft["block"] for graft in model.yaml.get("grafts", ())}
-    parts = [
-        f"{block} at {'the image' if position == 'stem' else f'layer {position}'}, "
-        f"{_size(model.grafts[str(position)]):,} parameters"
-        for position, block in grafts.items()
-    ]
-    return f"{model.yaml['name']}: {'; '.join(parts) or 'no graft'}"
+    config = model.config
+    table = places.layers(places.read(config))
+    parts = []
+    for graft in config.grafts:
+        size = _size(model.grafts[str(graft.position)])
+        parts.append(f"{graft.block} at {places.named(graft.position, table)}, {size:,} parameters")
+    return f"{config.name}: {'; '.join(parts) or 'no graft'}"
+
+
+def _grafts(model: GraftedDetectionModel) -> list[dict[str, Any]]:
+    table = places.layers(places.read(model.config))
+    found = []
+    for graft in model.config.grafts:
+        names = table[graft.position].places if isinstance(graft.position, int) else (places.IMAGE,)
+        parameters = _size(model.grafts[str(graft.position)])
+        found.append({**graft.to_dict(), "place": names[-1] if names else None, "parameters": parameters})
+    return found
 
 
 def _described(trainer: BaseTrainer) -> dict[str, Any]:
     model = unwrap_model(trainer.model)
-    plan = model.yaml
+    plan, ours = model.yaml, isinstance(model, GraftedDetectionModel)
     digest, images = fingerprint.of(trainer.data | {"val": trainer.data[trainer.args.split]})
     name = Path(str(trainer.args.data))
     frozen = quirks.frozen_base(trainer.args.freeze, model.model)
@@ -148,12 +159,9 @@ def _described(trainer: BaseTrainer) -> dict[str, Any]:
         "status": "running",
         "error": None,
         "model": str(plan.get("name") or Path(str(trainer.args.model)).stem),
-        "base": f"{plan['base']}{plan['scale']}" if "base" in plan else None,
+        "base": model.config.base_name if ours else None,
         "task": trainer.args.task,
-        "grafts": [
-            {**graft, "place": None, "parameters": _size(model.grafts[str(graft["position"])])}
-            for graft in plan.get("grafts", ())
-        ],
+        "grafts": _grafts(model) if ours else [],
         "parameters": _size(model),
         "parameters_trained": sum(part.numel() for part in model.parameters() if part.requires_grad),
         "gflops": _gflops(trainer),

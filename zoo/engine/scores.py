@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
@@ -15,6 +15,18 @@ from ultralytics.utils import ops
 BOX_TASKS = ("detect", "segment", "pose")
 
 Scores = dict[str, Any]
+
+
+class Found(NamedTuple):
+    """What a detector found in an image.
+
+    Attributes:
+        shape: Height and width of the image.
+        boxes: A row of left, top, width, height in its pixels, score and class a box.
+    """
+
+    shape: tuple[int, int]
+    boxes: NDArray[np.float64]
 
 
 class Collector:
@@ -43,45 +55,42 @@ class Collector:
         """Forget what was found."""
         self._found.clear()
 
-    def boxes(self) -> dict[str, NDArray[np.float64]]:
-        """By image file, a row of left, top, width, height in its own pixels, score and class a box."""
+    def found(self) -> dict[str, Found]:
+        """What was found, by image file."""
         found = {}
         for file, (parts, place) in self._found.items():
             edges = ops.xyxy2ltwh(parts["bboxes"].double().cpu())
             edges = ops.scale_boxes(place["shape"], edges, place["original"], ratio_pad=place["pad"], xywh=True)
             columns = [edges.numpy(), *(parts[key].double().cpu().numpy()[:, None] for key in ("conf", "cls"))]
-            found[file] = np.concatenate(columns, 1)
+            found[file] = Found(tuple(place["original"]), np.concatenate(columns, 1))
         return found
 
 
-def coco(
-    labels: Sequence[Mapping[str, Any]], boxes: Mapping[str, NDArray[np.float64]], names: Mapping[int, str]
-) -> Scores:
+def coco(labels: Sequence[Mapping[str, Any]], found: Mapping[str, Found], names: Mapping[int, str]) -> Scores:
     """COCO's average precision, at most 100 boxes an image.
 
     Args:
-        labels: Of an Ultralytics data set: `im_file`, `shape` (height, width), `cls` (N, 1) and `bboxes` (N, 4), centre
-            and size over the image's.
-        boxes: As of `Collector.boxes`.
+        labels: Of an Ultralytics data set: `im_file`, `cls` (N, 1) and `bboxes` (N, 4), centre and size over the
+            image's.
+        found: In each of these images.
         names: Of the classes.
 
     Returns:
         `mAP50-95`, `mAP50`, mAP50-95 of `small`, `medium` and `large` objects (below 32 x 32, below 96 x 96 and from
         there on, pixels of the image), and the first two of each class in `per_class`; `None` where there is no object.
     """
-    truth = _truth(labels, names)
-    known = {image["file_name"]: image["id"] for image in truth["images"]}
-    found = [
-        {"image_id": known[file], "category_id": int(row[5]), "bbox": row[:4].tolist(), "score": float(row[4])}
-        for file, rows in boxes.items()
-        for row in rows
+    truth = _truth(labels, found, names)
+    predictions = [
+        {"image_id": number, "category_id": int(row[5]), "bbox": row[:4].tolist(), "score": float(row[4])}
+        for number, label in enumerate(labels)
+        for row in found[label["im_file"]].boxes
     ]
     if not truth["annotations"]:
         return {**dict.fromkeys(("mAP50-95", "mAP50", "small", "medium", "large")), "per_class": {}}
     objects = COCO(truth)
     # Without a box the library has nothing to load; one that matches nothing has the same scores.
     nothing = [{"image_id": 0, "category_id": next(iter(names)), "bbox": [-9.0, -9.0, 1.0, 1.0], "score": 0.0}]
-    evaluation = COCOeval_faster(objects, objects.loadRes(found or nothing), iouType="bbox")
+    evaluation = COCOeval_faster(objects, objects.loadRes(predictions or nothing), iouType="bbox")
     evaluation.evaluate()
     evaluation.accumulate()
     precision = evaluation.eval["precision"]  # (10 IoU, 101 recalls, classes, 4 sizes, 3 limits of boxes)
@@ -100,10 +109,11 @@ def coco(
     }
 
 
-def _truth(labels: Sequence[Mapping[str, Any]], names: Mapping[int, str]) -> dict[str, Any]:
-    images, annotations = [], []
+def _truth(labels: Sequence[Mapping[str, Any]], found: Mapping[str, Found], names: Mapping[int, str]) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, label in enumerate(labels):
-        height, width = (int(side) for side in label["shape"])
+        height, width = found[label["im_file"]].shape
         images.append({"id": number, "file_name": label["im_file"], "height": height, "width": width})
         edges = np.asarray(label["bboxes"], dtype=np.float64) * (width, height, width, height)
         edges[:, :2] -= edges[:, 2:] / 2

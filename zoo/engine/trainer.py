@@ -9,32 +9,34 @@ epoch it follows the uninterrupted run up to rounding and the lag of the average
 
 from __future__ import annotations
 
+import csv
+import io
+import logging
 import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed, nn
-from torch.nn.parallel import DistributedDataParallel
-from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.cfg import DEFAULT_CFG_DICT, get_save_dir
 from ultralytics.data.dataset import YOLODataset
-from ultralytics.engine import trainer as ultralytics_trainer
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import LOCAL_RANK, RANK, WORLD_SIZE
-from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first
+from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
+from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first, unwrap_model
 
 from zoo.detector import GraftedDetectionModel
-from zoo.engine import data
+from zoo.engine import data, quirks, scores
+from zoo.engine.lock import FolderLock
+from zoo.engine.record import Recorder, describe_grafts
 from zoo.errors import CheckpointError, DataError, OptionError, ZooError
 from zoo.files import replacing, write_text
 from zoo.report import cards
 from zoo.weights import checkpoint, saved
 
-# OpenVINO reports its use over the network from its import on, unless the package that does so cannot be imported.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+logger = logging.getLogger("zoo")
 
 
 class ZooTrainer(DetectionTrainer):
@@ -47,13 +49,15 @@ class ZooTrainer(DetectionTrainer):
     Grafts are optimised as Ultralytics optimises every layer: sparing gates and position tables from decay was measured
     to change nothing (`results/ablations/decay.csv`), and a learning rate of their own was not tried.
 
+    `run.json` says what was trained on what, how far it came and how well it did: `zoo.report.runs.Run`.
+
     Args:
         *args: As in Ultralytics.
         **kwargs: As in Ultralytics.
 
     Raises:
         DataError: The data YAML, an image or a label is unusable.
-        OptionError: The run's folder cannot be written.
+        OptionError: The run's folder cannot be written, or another training writes it.
         CheckpointError: A checkpoint could not be written.
     """
 
@@ -61,33 +65,115 @@ class ZooTrainer(DetectionTrainer):
     wdir: Path
     last: Path
     best: Path
+    recorder: Recorder | None = None
+    _lock: FolderLock | None = None
+    _boxes: scores.Collector | None = None
+    _validated: int | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
             super().__init__(*args, **kwargs)
-        except OSError as error:
-            if isinstance(error, ZooError) or error.errno is None:
+        except BaseException as error:
+            if self._lock:
+                self._lock.release()
+            if isinstance(error, ZooError) or not isinstance(error, OSError) or error.errno is None:
                 raise
             raise OptionError(
                 f"the run cannot be written: {error.strerror}: {error.filename}. Choose a folder with project=PATH."
             ) from error
-        if self.device.type == "cuda":
-            if self.args.amp is True and torch.cuda.is_bf16_supported(including_emulation=False):
-                self.args.amp = "bf16"  # same speed as fp16, and no model is downloaded to check it
-            if RANK != -1:
-                self.world_size = WORLD_SIZE  # Ultralytics counts the devices of this machine alone
-        elif self.device.type == "cpu" and self.args.amp == "bf16" and not _has_bfloat16():
-            data.LOGGER.warning("amp=bf16 is emulated on this processor, many times slower than amp=False")
-        self.add_callback("on_pretrain_routine_end", _use_all_cores)
+        quirks.choose_precision(self)
+        quirks.count_all_processes(self)
+        if self.device.type == "cpu" and self.args.amp == "bf16" and not _has_bfloat16():
+            logger.warning("amp=bf16 is emulated on this processor, many times slower than amp=False")
+        self.add_callback("on_pretrain_routine_end", quirks.use_thread_share)
+        if not self.ddp:
+            for event, note in _NOTES.items():
+                self.add_callback(event, note)
+
+    def check_resume(self, overrides: dict[str, Any]) -> None:
+        """Find what to resume as Ultralytics does, then take the run's folder: the next step writes into it."""
+        super().check_resume(overrides)
+        last = Path(str(self.args.model))
+        if self.resume and "save_dir" not in overrides and last.parent.name == "weights":
+            self.args.save_dir = str(last.absolute().parents[1])  # where the run lies now
+        self.args.save_dir = str(get_save_dir(self.args))
+        if RANK in {-1, 0}:
+            self._lock = FolderLock(Path(self.args.save_dir))
+            self._lock.acquire()
+
+    def train(self) -> None:
+        """Train to the end, and close `run.json` however that ends.
+
+        Raises:
+            KeyboardInterrupt: The training was stopped; the message says how to go on.
+        """
+        try:
+            if self.ddp and self._lock:
+                self._lock.release()  # which the first of the processes takes
+            super().train()
+        except KeyboardInterrupt:
+            self._close("cut")
+            raise KeyboardInterrupt(self._how_to_go_on()) from None
+        except BaseException as error:
+            self._close("failed", " ".join(str(error).split()) or type(error).__name__)
+            raise
+        finally:
+            if self._lock:
+                self._lock.release()
+
+    def _close(self, status: str, error: str | None = None) -> None:
+        if self.recorder:
+            self.recorder.ended(status, error, self._scores)
+            self.recorder = None
+
+    def _how_to_go_on(self) -> str:
+        if self.last.is_file():
+            return f"Go on with: zoo train {self.last} resume=True"
+        return "No epoch had ended, so that nothing was saved; the same command starts again."
 
     def _do_train(self) -> None:
-        stock = ultralytics_trainer.autocast
-        if self.device.type == "cpu":  # whose bfloat16 Ultralytics refuses, though many processors have it
-            ultralytics_trainer.autocast = lambda dtype, device: torch.autocast(device, torch.bfloat16, bool(dtype))
-        try:
+        with quirks.bfloat16_on_cpu(self.device), quirks.data_beside_its_yaml():
             super()._do_train()
-        finally:
-            ultralytics_trainer.autocast = stock
+        idle = self.epoch + 1 - self.stopper.best_epoch >= self.stopper.patience
+        whole = self.epoch + 1 >= self.epochs or idle or bool(self.args.time)
+        self._close("ended" if whole else "cut")
+
+    def _setup_train(self) -> None:
+        super()._setup_train()
+        self._test_set = self._find_test_set()
+        self._scores: dict[str, Any] = {}
+        if RANK in {-1, 0}:
+            _keep_epochs(self.csv, self.start_epoch)
+            self.recorder = Recorder(self)
+            if isinstance(unwrap_model(self.model), GraftedDetectionModel):
+                LOGGER.info(describe_grafts(unwrap_model(self.model)))
+
+    def _find_test_set(self) -> YOLODataset | None:
+        """The test split with its labels, looked at before training so that a bad image is not the end of it."""
+        place = self.data.get("test")
+        if not place or self.args.split != "val" or not data.exists(place):
+            return None
+        dataset = self.build_dataset(place, "val", self.args.batch)
+        return dataset if any(len(label["cls"]) for label in dataset.labels) else None
+
+    def get_validator(self) -> BaseValidator:
+        """Ultralytics' validator, whose boxes are kept for the metrics of `run.json`."""
+        validator = super().get_validator()
+        self._boxes = scores.Collector(validator) if self.args.task in scores.BOX_TASKS else None
+        return validator
+
+    def validate(self) -> Any:
+        """Validate the averaged weights as Ultralytics does."""
+        if self._boxes:
+            self._boxes.clear()
+        self._validated = self.epoch
+        return super().validate()
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Add a line to `results.csv` and an epoch to `run.json`."""
+        super().save_metrics(metrics)
+        if self.recorder:
+            self.recorder.epoch_ended(self, validated=self._validated == self.epoch)
 
     def auto_batch(self) -> int:
         """Ultralytics' estimate for `batch=-1`; on a CPU, which it does not measure, its default batch."""
@@ -97,7 +183,8 @@ class ZooTrainer(DetectionTrainer):
         """Read the data YAML, or say what is wrong with it."""
         if not str(self.args.data).endswith(".ndjson"):  # which Ultralytics first converts
             data.read(self.args.data, self.args.split)
-        return super().get_dataset()
+        with quirks.data_beside_its_yaml():
+            return super().get_dataset()
 
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> YOLODataset:
         """Scan a split as Ultralytics does, and refuse it where Ultralytics would skip an image or a label."""
@@ -123,12 +210,7 @@ class ZooTrainer(DetectionTrainer):
         return model.to(memory_format=torch.channels_last) if self.device.type == "cpu" else model
 
     def _build_train_pipeline(self) -> None:
-        if RANK != -1 and self.device.type == "cpu" and not isinstance(self.model, DistributedDataParallel):
-            # Ultralytics joins processes on accelerators alone; this is the last step before it needs them joined.
-            distributed.init_process_group("gloo")
-            self.world_size = WORLD_SIZE
-            self.amp = False
-            self.model = DistributedDataParallel(self.model, broadcast_buffers=False, find_unused_parameters=True)
+        quirks.join_processes_on_cpu(self)  # this is the last step before Ultralytics needs them joined
         super()._build_train_pipeline()
 
     def save_model(self) -> bool:
@@ -155,12 +237,38 @@ class ZooTrainer(DetectionTrainer):
             shutil.rmtree(staging, ignore_errors=True)
         return written
 
+    def _score(self) -> None:
+        """COCO's metrics of the averaged weights, on val from its last validation and on test."""
+        if self._boxes is None:
+            return
+        for split, dataset in (("val", self.test_loader.dataset), ("test", self._test_set)):
+            if dataset is None:
+                continue
+            if split == "test":
+                self._boxes.clear()
+                loader, self.validator.dataloader = self.validator.dataloader, self._test_loader()
+                plots, self.validator.args.plots = self.validator.args.plots, False
+                self.validator(self)
+                self.validator.dataloader, self.validator.args.plots = loader, plots
+            found = self._boxes.found()
+            if self.world_size > 1:
+                parts: list[Any] = [None] * self.world_size
+                distributed.all_gather_object(parts, found)
+                found = {file: each for part in parts for file, each in part.items()}
+            if RANK in {-1, 0}:
+                self._scores[split] = scores.coco(dataset.labels, found, self.data["names"])
+
+    def _test_loader(self) -> Any:
+        batch = 2 * max(self.batch_size // max(self.world_size, 1), 1)
+        return self.get_dataloader(self.data["test"], batch_size=batch, rank=LOCAL_RANK, mode="val")
+
     def final_eval(self) -> None:
         """Validate the best checkpoint, and write it as the zoo's own files.
 
         As in Ultralytics, but checkpoints are stripped of the optimiser under another name, and processes on CPU
-        validate the best weights together.
+        validate the best weights together. Before that, the last epoch's averaged weights are scored for `run.json`.
         """
+        self._score()
         with torch_distributed_zero_first(LOCAL_RANK):
             if RANK in {-1, 0}:
                 results = _strip(self.last).get("train_results")
@@ -207,8 +315,39 @@ def _replace(written: Path, place: Path) -> None:
     os.replace(written, place)
 
 
-def _use_all_cores(trainer: DetectionTrainer) -> None:
-    """Undo Ultralytics' thread limit, which leaves a CPU run one core short; processes of a machine share its cores."""
-    if trainer.device.type == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+def _keep_epochs(table: Path, epochs: int) -> None:
+    """Drop the rows of `results.csv` beyond the checkpoint that a run resumes from: their epochs are trained again."""
+    if not table.is_file():
+        return
+    with table.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    kept = {int(float(row[0])): row for row in rows if row and float(row[0]) <= epochs}
+    if not kept:
+        table.unlink()
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *kept.values()])
+    write_text(table, text.getvalue())
+
+
+# Functions of this module, because Ultralytics pickles a trainer's callbacks for the processes it starts.
+def _epoch_started(trainer: ZooTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.epoch_started()
+
+
+def _batch_ended(trainer: ZooTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.batch_ended()
+
+
+def _training_ended(trainer: ZooTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.training_ended(trainer)
+
+
+_NOTES = {
+    "on_train_epoch_start": _epoch_started,
+    "on_train_batch_end": _batch_ended,
+    "on_train_epoch_end": _training_ended,
+}

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import torch
 import ultralytics
 from ultralytics.cfg import DEFAULT_CFG_DICT
-from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
-from ultralytics.utils import USER_CONFIG_DIR
 
 from zoo.detector import GraftedDetectionModel
+from zoo.engine import parent, quirks
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.trainer import ZooTrainer
 from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
-from zoo.files import replacing
 from zoo.names import parse
 from zoo.weights import checkpoint
 
@@ -53,7 +49,8 @@ class YOLO(ultralytics.YOLO):
         trust: bool = False,
         **options: Any,
     ) -> None:
-        _provide_font()
+        quirks.provide_font()
+        quirks.hide_openvino_telemetry()
         self._create_options = options
         self._trust = trust
         with checkpoint.opening(trust=trust):
@@ -71,8 +68,9 @@ class YOLO(ultralytics.YOLO):
         Args:
             trainer: Another trainer than the zoo's.
             **settings: Ultralytics' training settings, and `freeze_base=True` to train the grafts and the head alone:
-                every stock layer before the head keeps its weights and its batch statistics. It is written down as
-                Ultralytics' own `freeze`, so it survives resuming and distributed training. `amp="bf16"` also works on
+                every stock layer before the head keeps its weights and its batch statistics; with `"norm"` the batch
+                norms of these layers go on learning, too. It is written down as Ultralytics' own `freeze`, so it
+                survives resuming and distributed training. `amp="bf16"` also works on
                 a CPU: 1.8 times faster steps where it has AVX512-BF16, half as fast as float32 on AVX-512 without, and
                 many times slower still below that.
 
@@ -85,10 +83,13 @@ class YOLO(ultralytics.YOLO):
         """
         self._check_is_pytorch_model()
         check_settings(settings, also=TRAIN_ONLY)
-        if settings.pop("freeze_base", False):
+        if freeze_base := settings.pop("freeze_base", False):
             if settings.get("freeze") is not None:
                 raise OptionError("freeze and freeze_base exclude each other; freeze_base freezes all but the head.")
-            settings["freeze"] = list(range(len(self.model.model) - 1))
+            if freeze_base not in (True, "norm"):
+                raise OptionError(f"freeze_base={freeze_base!r} must be True or 'norm'.")
+            layers = self.model.model[:-1]
+            settings["freeze"] = quirks.all_but_norms(layers) if freeze_base == "norm" else list(range(len(layers)))
         if settings.get("pretrained") is True and self.overrides.get("pretrained") is False:
             raise OptionError(
                 f"{self.model_name} was built without weights; load them first: "
@@ -96,21 +97,33 @@ class YOLO(ultralytics.YOLO):
             )
         if settings.get("resume"):
             self._check_resume(settings["resume"])
+        else:
+            self.model.yaml["parent"] = parent.of(
+                str(self.overrides["model"]), self._create_options, self.model, settings.get("pretrained")
+            )
+        settings = quirks.write_below_working_directory(settings, "train")
         with checkpoint.opening(trust=self._trust):
             return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
+
+    def val(self, *args: Any, **settings: Any) -> Any:
+        """Validate as Ultralytics does."""
+        with quirks.data_beside_its_yaml():
+            return super().val(*args, **quirks.write_below_working_directory(settings, "val"))
+
+    def predict(self, *args: Any, **settings: Any) -> Any:
+        """Predict as Ultralytics does; what is saved goes to `./runs/predict` unless `project` says otherwise."""
+        verb = settings.get("mode", "predict")
+        return super().predict(*args, **quirks.write_below_working_directory(settings, verb))
 
     def tune(self, *args: Any, **settings: Any) -> Any:
         """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
 
         Ultralytics starts its own command for every trial, which would refuse the grafts.
         """
-        stock = ultralytics_trainer.MultiTrainer
-        ultralytics_trainer.MultiTrainer = lambda _, *rest: stock(self._smart_load("trainer"), *rest)
-        try:
-            with checkpoint.opening(trust=self._trust):
-                return super().tune(*args, **settings)
-        finally:
-            ultralytics_trainer.MultiTrainer = stock
+        settings = quirks.write_below_working_directory(settings, "tune")
+        trials = quirks.trials_trained_by(lambda: self._smart_load("trainer"))
+        with checkpoint.opening(trust=self._trust), trials, quirks.data_beside_its_yaml():
+            return super().tune(*args, **settings)
 
     def load(self, weights: str | Path = "yolo26n.pt") -> YOLO:
         """Take over the matching tensors of a checkpoint, as Ultralytics does."""
@@ -119,7 +132,7 @@ class YOLO(ultralytics.YOLO):
 
     def benchmark(self, *args: Any, **settings: Any) -> Any:
         """Compare the export formats, as Ultralytics does."""
-        with checkpoint.opening(trust=self._trust):
+        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml():
             return super().benchmark(*args, **settings)
 
     def _check_resume(self, resume: Any) -> None:
@@ -182,13 +195,3 @@ def _checkpoint_name(name: str) -> str:
     if found.kind == "local-dir":
         return str(found.path / "model.pt")
     return f"{Path(found.repo).name if found.kind == 'hf-hub' else found}.pt"
-
-
-def _provide_font() -> None:
-    """Place a font that matplotlib ships where Ultralytics looks before it downloads one."""
-    bundled = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
-    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
-        target = USER_CONFIG_DIR / name
-        if not target.exists():
-            with replacing(target) as temporary:
-                shutil.copyfile(bundled, temporary)
