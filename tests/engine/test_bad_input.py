@@ -54,7 +54,7 @@ BAD = {
     "no train": (lambda file: rewrite(file, train=None), "'train:' key missing"),
     "no folder of train": (lambda file: rewrite(file, train="images/absent"), "'train' are missing.*images/absent"),
     "no folder of val": (lambda file: rewrite(file, val="images/absent"), "images/absent"),
-    "relative path": (lambda file: rewrite(file, path="absent"), "'path: absent' is relative to the working directory"),
+    "relative path": (lambda file: rewrite(file, path="absent"), "'path: absent' is looked for beside the file"),
     "no image": (lambda file: empty(file.parent / "images/train"), "images/train"),
     "no image to validate": (lambda file: empty(file.parent / "images/val"), "images/val"),
     "no label at all": (lambda file: empty(file.parent / "labels/train"), "[Nn]o labels found.*labels/train"),
@@ -72,7 +72,10 @@ BAD = {
     "infinite": (label("0 .5 inf .2 .2"), r"1\.png"),
     "four columns": (label("0 .5 .5 .2"), r"1\.png: labels require 5 columns"),
     "words": (label("cat .5 .5 .2 .2"), r"1\.png: could not convert string"),
-    "corrupt image": (lambda file: (file.parent / "images/train/1.png").write_bytes(b"\x89PNG junk"), r"1\.png"),
+    "corrupt image": (
+        lambda file: (file.parent / "images/train/1.png").write_bytes(b"\x89PNG junk"),
+        r"1\.png: it cannot be decoded as an image",
+    ),
     "truncated image": (lambda file: os.truncate(file.parent / "images/val/2.png", 99), r"images/val.*2\.png"),
 }
 
