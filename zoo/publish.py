@@ -7,9 +7,10 @@ import tempfile
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 from zoo.detector import GraftedDetectionModel
-from zoo.errors import ManifestError
+from zoo.errors import ManifestError, OptionError
 from zoo.factory import create
 from zoo.files import CONFIG_FILE, MODEL_FILE
 from zoo.report import cards
@@ -42,8 +43,10 @@ def push_to_hub(
         The commit: `.commit_url` and `.oid`.
 
     Raises:
+        OptionError: The repository's name is of no form that the Hub takes.
         HubError: The Hub refused or failed; nothing was published.
     """
+    check_repo(repo_id)
     with tempfile.TemporaryDirectory() as folder:
         directory = saved.save(model, folder)
         card = cards.render_model(model.config, f"hf-hub:{repo_id}")
@@ -60,10 +63,12 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
         token: As in `push_to_hub`.
 
     Raises:
+        OptionError: The repository's name is of no form that the Hub takes.
         HubError: The Hub refused or failed; the manifest is as it was.
         ManifestError: The push succeeded, but the manifest cannot be written.
         WeightsError: The weights cannot be found or verified.
     """
+    check_repo(repo_id)
     full_name, _ = manifest.find(name)
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -77,6 +82,20 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
     except OSError as error:
         raise ManifestError(f"pushed as {commit.commit_url}, but {manifest.path()} was not updated: {error}") from error
     return commit
+
+
+def check_repo(repo_id: str) -> None:
+    """Look at a repository's name before anything is read or sent.
+
+    Raises:
+        OptionError: It is not `<org>/<repo>` in characters that the Hub takes.
+    """
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise OptionError(f"the Hub has no repository {repo_id!r}: {error}") from error
+    if "/" not in repo_id:
+        raise OptionError(f"the repository {repo_id!r} lacks its owner; write ORG/REPO, e.g. your-name/{repo_id}.")
 
 
 def _commit(

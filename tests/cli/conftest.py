@@ -41,6 +41,8 @@ def workplace(tmp_path, images, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("text")
+    (tmp_path / "file.onnx").write_text("text")
+    (tmp_path / "fw.safetensors").write_bytes(bytes(8))
     config = json.dumps(registry.get_config("yolov8n").to_dict())
     for name in ("truncated", "pickled", "lacking"):
         (tmp_path / name).mkdir()

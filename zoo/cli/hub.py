@@ -21,6 +21,7 @@ def push(name: str, repo_id: str, private: bool) -> None:
     """
     from zoo import publish
 
+    publish.check_repo(repo_id)
     if parse(name).kind == "local-dir":
         commit = publish.push_to_hub(load(name).model, repo_id, private=private)
     else:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
-from zoo.cli.arguments import MODEL, Add, fraction, load, natural, pixels
+from zoo.cli.arguments import MODEL, Add, check_device, fraction, load, natural, pixels
 from zoo.errors import DataError, OptionError
 from zoo.predict import sources as finding
 
@@ -108,7 +108,7 @@ def _detect(
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     out = out or increment_path(Path("runs", verb))
-    given = {"conf": conf, "iou": iou, "max_det": max_det, "device": _check_device(device), "tracker": tracker}
+    given = {"conf": conf, "iou": iou, "max_det": max_det, "device": check_device(device), "tracker": tracker}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if classes is not None:
         settings["classes"] = _class_numbers(classes, model.names)
@@ -193,17 +193,6 @@ def _progress(total: int | None) -> Iterator[Any]:
             bar.update(task, rate=f"{speed:.1f} a second" if speed else "")
 
         yield advance
-
-
-def _check_device(device: str | None) -> str | None:
-    from ultralytics.utils.torch_utils import select_device
-
-    if device is not None:
-        try:
-            select_device(device, verbose=False)
-        except (ValueError, RuntimeError) as error:
-            raise OptionError(f"device {device!r} is not available: {' '.join(str(error).split())}") from error
-    return device
 
 
 def _half(device: str | None) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from zoo import registry
 from zoo.cli import table
-from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, load
+from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, check_device, load
 from zoo.engine.settings import TRAIN_ONLY, parse_settings
 from zoo.errors import OptionError
 from zoo.names import parse
@@ -27,18 +28,27 @@ def train(name: str, settings: list[str]) -> None:
     scratch. freeze_base=True trains the graft and the head alone. A .pt file with resume=True goes on where it stopped.
     """
     chosen = parse_settings(settings, also=TRAIN_ONLY)
+    check_device(chosen.get("device"))
     if not chosen.get("resume"):
         check_data(chosen)
     start: dict[str, Any] = {"trust": chosen.pop("trust", False)}
     if parse(name).kind != "file":
         pretrained = chosen.pop("pretrained", parse(name).tag is not None)
         start["base_weights" if isinstance(pretrained, str) else "pretrained"] = pretrained
-    load(name, **start).train(**chosen)
+    model = load(name, **start)
+    try:
+        model.train(**chosen)
+    except KeyboardInterrupt as interrupt:
+        last = getattr(model.trainer, "last", None)
+        if last is None or not Path(last).is_file():
+            raise KeyboardInterrupt("No epoch was finished; the same command starts again.") from interrupt
+        raise KeyboardInterrupt(f"Go on with: zoo train {last} resume=True") from interrupt
 
 
 def val(name: str, settings: list[str]) -> None:
     """Validate weights on data=FILE.yaml."""
     chosen = parse_settings(settings)
+    check_device(chosen.get("device"))
     check_data(chosen)
     box = load(name, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen).box
     print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
@@ -64,6 +74,7 @@ def export(name: str, settings: list[str]) -> None:
     if chosen.get("format") not in known:
         what = f"unknown format {chosen['format']!r}" if "format" in chosen else "format=FORMAT is missing"
         raise OptionError(f"{what}; known are {', '.join(known)}.")
+    check_device(0 if chosen["format"] == "engine" else chosen.get("device"))
     print(load(name, pretrained=True, trust=chosen.pop("trust", False)).export(**chosen))
 
 
@@ -73,5 +84,6 @@ def benchmark(name: str, settings: list[str]) -> None:
     Exports to every format whose software is installed, and measures size, speed and accuracy on data=FILE.yaml.
     """
     chosen = parse_settings(settings)
+    check_device(chosen.get("device"))
     check_data(chosen)
     print(load(name, pretrained=True, trust=chosen.pop("trust", False)).benchmark(**chosen))
