@@ -8,6 +8,9 @@ Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!
 - `comparison DATA COLUMN...`: one data set, with other columns of `zoo.report.comparison.COLUMNS`
 - `differences ROLE`: models by data sets, to the `base`, the `widened` base or the next scale, `larger`
 - `number DATA MODEL COLUMN`: one cell, for use within a sentence
+- `pretrained DATA COLUMN...`: one data set, of runs that trained the whole model from base weights
+- `against DATA REGIME MODEL CONTROL`: one cell, of runs from base weights; the regime is full, frozen or norm
+- `adapters DATA`: of runs over a frozen base, how far they go from the head alone to the whole model
 """
 
 from __future__ import annotations
@@ -24,8 +27,9 @@ from zoo import registry
 from zoo.config import BASES, SCALES, STEM
 from zoo.files import write_text
 from zoo.report import page, runs
-from zoo.report.comparison import COLUMNS, Comparison, Timing, compare
+from zoo.report.comparison import COLUMNS, Comparison, Line, Timing, compare
 from zoo.report.runs import Run
+from zoo.report.statistics import Estimate
 from zoo.weights import manifest
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +93,13 @@ def comparisons() -> list[Comparison]:
     return compare([run for run in recorded() if not run.parent], METRIC, latency=latency())
 
 
+@lru_cache(maxsize=1)
+def started() -> list[Comparison]:
+    """Those of runs from the weights of a plain base."""
+    runs_ = [run for run in recorded() if run.parent]
+    return compare(runs_, METRIC, latency=latency()) if runs_ else []
+
+
 def latency() -> dict[str, Timing]:
     """Label to milliseconds of one 640 x 640 image, and to the ratio to the base; of a base the median of its runs."""
     file = ROOT / "results" / "benchmark_models.csv"
@@ -130,6 +141,66 @@ def number(data: str, *words: str) -> str:
     return found[0]
 
 
+def pretrained(data: str, *columns: str) -> str:
+    """The whole model trained from base weights."""
+    found = [each for each in started() if each.data == data and not each.runs[0].freeze_base]
+    return "".join(_compared(each, columns or SHOWN) for each in found) or "No run is recorded.\n"
+
+
+def adapters(data: str) -> str:
+    """One row a model and way of freezing; the share is of the way from the head alone to the whole plain model."""
+    lines = [(each.runs[0].freeze_base, line) for each in started() if each.data == data for line in each.lines]
+    plain = {(frozen, line.runs[0].base): line for frozen, line in lines if line.plain and line.runs}
+    rows = []
+    for frozen, line in lines:
+        if not frozen or not line.runs:
+            continue
+        ends = [_scores(plain.get((way, line.runs[0].base))) for way in (True, False)]
+        own = _scores(line)
+        shares = [
+            (own[seed] - ends[0][seed]) / (ends[1][seed] - ends[0][seed])
+            for seed in own
+            if all(seed in end for end in ends)
+        ]
+        trained = line.runs[0].parameters_trained
+        rows.append(
+            [
+                f"`{line.label}`",
+                "adapts" if frozen == "norm" else "fixed",
+                f"{trained / 1e3:.0f}" if trained else "",
+                f"{trained / whole:.0%}" if trained and (whole := line.runs[0].parameters) else "",
+                line.cells["seeds"],
+                line.cells["score"],
+                line.cells["base"],
+                _share(shares) if not (line.plain and frozen is True) else "",
+            ]
+        )
+    heads = ["model", "BatchNorm", "trained, k", "of all", "seeds", "mAP50-95", "against plain, alike", "way closed"]
+    return _table(heads, rows) if rows else "No run is recorded.\n"
+
+
+def against(data: str, regime: str, model: str, control: str) -> str:
+    """How a model compares with another, both from base weights and trained alike: `full`, `frozen` or `norm`."""
+    ways = {"full": False, "frozen": True, "norm": "norm"}
+    alike = [run for run in recorded() if run.parent and run.data["name"] == data and run.freeze_base == ways[regime]]
+    if not {model, control} <= {run.label for run in alike if run.status == "ended"}:
+        return "not run"
+    pair = [run for run in alike if run.label in {model, control}]
+    [found] = compare(pair, METRIC, control=control)
+    return next(line.cells["control"] or "no common seed" for line in found.lines if line.label == model)
+
+
+def _scores(line: Line | None) -> dict[int, float]:
+    return {run.seed: float(run.score("mAP50-95", "val") or 0) for run in (line.runs if line else ())}
+
+
+def _share(shares: Sequence[float]) -> str:
+    if not shares:
+        return ""
+    found = Estimate.of(shares)
+    return f"{found.mean:.0%}" + (f" \N{PLUS-MINUS SIGN} {found.half:.0%}" if found.half is not None else ", one seed")
+
+
 def _of(data: str) -> Comparison:
     found = [each for each in comparisons() if each.data == data]
     if len(found) != 1:
@@ -144,7 +215,10 @@ def _compared(found: Comparison, columns: Sequence[str]) -> str:
     return _table([found.heads[column] for column in shown], [[each[column] for column in shown] for each in cells])
 
 
-BLOCKS = {function.__name__: function for function in (families, models, weights, comparison, differences, number)}
+BLOCKS = {
+    function.__name__: function
+    for function in (families, models, weights, comparison, differences, number, pretrained, against, adapters)
+}
 
 
 def render(text: str) -> str:

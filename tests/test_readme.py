@@ -58,10 +58,10 @@ def recorded(monkeypatch, tmp_path):
     lines += ["yolov8n_hat,,0,,0.5", "yolov8n_hat,,1,,0.7", "yolov8n_hat,,2,yolov8n.pt,0.9"]
     table.write_text("\n".join(lines))
     monkeypatch.setattr(tables, "ROOT", tmp_path)
-    for cached in (tables.recorded, tables.comparisons):
+    for cached in (tables.recorded, tables.comparisons, tables.started):
         cached.cache_clear()
     yield
-    for cached in (tables.recorded, tables.comparisons):
+    for cached in (tables.recorded, tables.comparisons, tables.started):
         cached.cache_clear()
 
 
@@ -82,6 +82,29 @@ def test_blocks_hold_the_recorded_runs(recorded):
     assert table[0] == "**dots**" and table[2].startswith("| model | seeds | mAP50-95 | against the plain base |")
     assert [line.split(" | ")[0] for line in table[4:]] == ["| `yolov8n_hat`", "| `yolov8n`", "| `yolov8n, width 0.29`"]
     assert tables.comparison("dots", "model", "seeds").splitlines()[2] == "| `yolov8n_hat` | 2 |"
+
+
+@pytest.mark.fast
+def test_adapters_are_placed_between_the_head_alone_and_the_whole_model(recorded):
+    """The head alone has 0.4 and 0.5, the whole model 0.8 and 0.7; the graft closes half and four fifths."""
+    lines = ["model,seed,base_weights,freeze_base,params,params_trained,val_mAP50-95"]
+    for model, frozen, scores, trained in [
+        ("yolov8n", "", (0.8, 0.7), 1000),
+        ("yolov8n", "True", (0.4, 0.5), 100),
+        ("yolov8n_hat", "True", (0.6, 0.66), 250),
+        ("yolov8n_a2", "norm", (0.7,), 150),
+    ]:
+        lines += [f"{model},{seed},b.pt,{frozen},1000,{trained},{score}" for seed, score in enumerate(scores)]
+    (tables.ROOT / "results" / "cells.csv").write_text("\n".join(lines))
+    rows = {line.split(" | ")[0]: line for line in tables.adapters("cells").splitlines()[2:]}
+    assert rows["| `yolov8n_hat`"].startswith("| `yolov8n_hat` | fixed | 0 | 25% | 2 | 0.630 ± 0.381 | +0.180 ± 0.254")
+    assert rows["| `yolov8n_hat`"].endswith("| 65% ± 191% |")
+    assert rows["| `yolov8n_a2`"].endswith("| 1 | 0.700, one seed |  | 75%, one seed |")
+    assert rows["| `yolov8n`"].endswith("|  |")
+    assert tables.pretrained("cells", "model", "score").splitlines()[2:] == ["| `yolov8n` | 0.750 ± 0.635 |"]
+    assert tables.against("cells", "frozen", "yolov8n_hat", "yolov8n") == "+0.180 ± 0.254, no difference shown"
+    assert tables.against("cells", "full", "yolov8n_hat", "yolov8n") == "not run"
+    assert tables.adapters("dots") == tables.pretrained("nothing") == "No run is recorded.\n"
 
 
 @pytest.mark.fast

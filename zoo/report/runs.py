@@ -27,6 +27,7 @@ TRAINING = (
     *("scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup", "cutmix", "copy_paste", "erasing"),
 )
 _STATUS = {"complete": "ended"}
+_FREEZE: dict[str, bool | str] = {"True": True, "norm": "norm"}
 _CSV_METRICS = {"mAP_small": "small", "mAP_medium": "medium", "mAP_large": "large"}
 _BEST = "metrics/mAP50-95(B)"
 
@@ -243,12 +244,14 @@ def _from_row(row: Mapping[str, str], file: Path) -> Run:
         status=_STATUS.get(row.get("status", "ended"), row.get("status", "ended")),
         error=row.get("error"),
         parameters=whole("params"),
+        parameters_trained=whole("params_trained"),
         gflops=number("gflops_640"),
         gflops_imgsz=640,
         parent={"source": weights, "sha256": None, "kind": "base"} if weights else None,
         data={"name": row.get("data", file.stem)},
+        freeze_base=_FREEZE.get(row.get("freeze_base", ""), False),
         imgsz=whole("imgsz"),
-        epochs={"done": whole("epochs")},
+        epochs={"planned": whole("planned_epochs"), "done": whole("epochs")},
         metrics=metrics,
         gates=json.loads(row.get("gamma_norms", "{}")),
         seconds=None if seconds is None else 3600 * seconds,
