@@ -7,7 +7,7 @@ import pytest
 import zoo
 from benchmarks import tables
 from benchmarks.tables import README, render
-from tests.report.test_scatter import shown
+from tests.report.test_charts import shown
 
 
 def said(path, text):

@@ -35,6 +35,9 @@ COLUMNS = {
 }
 COSTS = {"params": "parameters, M", "gflops": "GFLOPs", "ms": "ms an image"}
 
+# Blocks that spend parameters without attending: controls of size.
+_NO_ATTENTION = {"conv"}
+
 Timing = tuple[float, float | None]
 _Members = Mapping[str, Sequence[Run]]
 
@@ -283,7 +286,7 @@ def _line(
     }
     known = {cost: value for cost, value in costs.items() if value}
     sizes = {size: found for size in SIZES if (found := mean(size))}
-    plain = bool(every[0].base and not every[0].grafts)
+    plain = bool(every[0].base and all(graft["block"] in _NO_ATTENTION for graft in every[0].grafts))
     reasons = Counter(sorted(why_left_out(run, metric, split) for run in left_out))
     cells = dict.fromkeys(COLUMNS, "") | {
         role: f"{each}" if each.gain.count in {1, len(runs)} else f"{each} ({each.gain.count} seeds)"

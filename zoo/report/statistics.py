@@ -12,6 +12,7 @@ import statistics
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from scipy import stats
 
@@ -110,22 +111,32 @@ class Difference:
         mean = f"{self.gain.mean:+.3f}"
         return f"{mean if float(mean) else '0.000'}{self.gain.interval}"
 
-    def explain(self, model: str) -> str:
+    def headline(self, model: str) -> str:
         """The verdict on a model in words."""
         if self.verdict == "one seed":
-            return f"One seed cannot say how {model} compares with {self.control}; it shows {self.shown}."
-        over = f"{self.shown} over {self.gain.count} seeds"
+            return f"One seed cannot say how {model} compares with {self.control}:"
+        if self.verdict == "no difference shown":
+            return f"No difference is shown between {model} and {self.control}:"
+        return f"{model} is {self.verdict} than {self.control}:"
+
+    @property
+    def details(self) -> str:
+        """What follows the headline: the difference and, where none is shown, what these seeds could have shown."""
+        over = f"{self.shown} over {self.gain.count} seeds."
+        if self.verdict == "one seed":
+            return f"{self.shown}."
         if self.verdict != "no difference shown":
-            return f"{model} is {self.verdict} than {self.control}: {over}."
+            return over
         more, goal = self.more_seeds, f"a true difference of {SOUGHT} four times in five"
         if more is None:
             ahead = f"more than {MOST_SEEDS} seeds were needed to show {goal}"
         else:
             ahead = f"{more} more would show {goal}" if more else f"they show {goal}"
-        return (
-            f"No difference is shown between {model} and {self.control}: {over}. The smallest that these seeds could "
-            f"have shown is {self.smallest:.3f}; {ahead}."
-        )
+        return f"{over} The smallest that these seeds could have shown is {self.smallest:.3f}; {ahead}."
+
+    def explain(self, model: str) -> str:
+        """Headline and details."""
+        return f"{self.headline(model)} {self.details}"
 
 
 def paired(gains: Mapping[str, Sequence[float]], control: str) -> dict[str, Difference]:
@@ -149,7 +160,13 @@ def paired(gains: Mapping[str, Sequence[float]], control: str) -> dict[str, Diff
 
 
 def _half(deviation: float, count: int, level: float) -> float:
-    return float(stats.t.isf(level / 2, count - 1)) * deviation / math.sqrt(count)
+    return _quantile(level, count - 1) * deviation / math.sqrt(count)
+
+
+@lru_cache(maxsize=1024)
+def _quantile(level: float, freedom: int) -> float:
+    """The t that is exceeded, on either side, with a probability of `level`."""
+    return float(stats.t.isf(level / 2, freedom))
 
 
 def _probability(values: Sequence[float]) -> float:
@@ -166,4 +183,4 @@ def _power(deviation: float, count: int, level: float) -> float:
     if not deviation:
         return 1.0
     shift = SOUGHT / deviation * math.sqrt(count)
-    return float(stats.nct.sf(stats.t.isf(level / 2, count - 1), count - 1, shift))
+    return float(stats.nct.sf(_quantile(level, count - 1), count - 1, shift))
