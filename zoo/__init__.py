@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.factory import create
     from zoo.layers.blocks import register_block
     from zoo.publish import push_to_hub
+    from zoo.weights.adapters import Adapters
     from zoo.weights.saved import save
 
 __version__ = "0.2.0"
@@ -35,6 +36,7 @@ OMP_NUM_THREADS = (
 )
 
 _LAZY = {
+    "Adapters": "zoo.weights.adapters",
     "YOLO": "zoo.engine.yolo",
     "attention": "zoo.explain.looks",
     "create": "zoo.factory",
@@ -45,6 +47,7 @@ _LAZY = {
 
 __all__ = [
     "YOLO",
+    "Adapters",
     "ModelInfo",
     "ZooError",
     "__version__",

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from zoo.errors import ConfigError
+from zoo.files import is_sha256
 from zoo.names import SCALES, TASKS, Name, Option
 
 SCHEMA = 1
@@ -119,7 +120,7 @@ class ModelConfig:
             raise ConfigError(f"class_width must be null or a positive integer, found {self.class_width!r}.")
         if self.width is not None and (type(self.width) is not float or not 0.1 <= self.width <= 2):
             raise ConfigError(f"width must be null or a number between 0.1 and 2.0, found {self.width!r}.")
-        if self.base_sha256 is not None and not re.fullmatch("[0-9a-f]{64}", str(self.base_sha256)):
+        if self.base_sha256 is not None and not is_sha256(self.base_sha256):
             raise ConfigError(f"base_sha256 must be null or 64 hex digits, found {self.base_sha256!r}.")
         positions = [graft.position for graft in self.grafts]
         if len(set(positions)) != len(positions):
@@ -145,7 +146,7 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, data: Any) -> ModelConfig:
-        """Read what `to_dict` wrote; `versions` and `weights`, which `zoo.save` adds, are not part of the model.
+        """Read what `to_dict` wrote; `versions`, `weights` and `adapter`, which `zoo.save` adds, are not of the model.
 
         Args:
             data: Parsed JSON, of any type: it is not trusted.
@@ -157,7 +158,7 @@ class ModelConfig:
             raise ConfigError(f"a model config is a JSON object, found {type(data).__name__}.")
         if data.get("schema") != SCHEMA:
             raise ConfigError(f"config schema {data.get('schema')!r} is not {SCHEMA}; update yolo-attention-zoo.")
-        own = {key: value for key, value in data.items() if key not in {"schema", "versions", "weights"}}
+        own = {key: value for key, value in data.items() if key not in {"schema", "versions", "weights", "adapter"}}
         keywords = _keywords(own, cls, "model config")
         grafts = keywords.get("grafts", ())
         if not isinstance(grafts, list | tuple):

@@ -158,28 +158,44 @@ class GraftedDetectionModel(DetectionModel):
 
     def _predict_once(self, x: Any, profile: bool = False, embed: list[int] | None = None) -> Any:
         """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
-        grafts = getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
-        if STEM in grafts:
-            x = grafts[STEM](x)
         outputs: list[Any] = []
         times: list[float] = []
         pooled = []
         for layer in self.model:
-            if isinstance(layer.f, int):
-                x = x if layer.f == -1 else outputs[layer.f]
-            else:
-                x = [x if index == -1 else outputs[index] for index in layer.f]
+            x = self.gather(layer, x, outputs)
             if profile:
                 self._profile_one_layer(layer, x, times)
-            x = layer(x)
-            if str(layer.i) in grafts:
-                x = grafts[str(layer.i)](x)
-            outputs.append(x if layer.i in self.save else None)
+            x = self.attend(layer, layer(x), outputs)
             if embed and layer.i in embed:
                 pooled.append(x.mean((2, 3)))
                 if layer.i == max(embed):
                     return torch.unbind(torch.cat(pooled, 1))
         return x
+
+    def gather(self, layer: Any, x: Any, outputs: list[Any]) -> Any:
+        """What a stock layer takes, one map or several; the first takes the image, after its graft if it has one.
+
+        Args:
+            layer: The next of `model`.
+            x: What the layer before returned, the image for the first.
+            outputs: Of the layers before, those that later layers read.
+        """
+        if layer.i == 0 and STEM in self._grafts:
+            x = self._grafts[STEM](x)
+        if isinstance(layer.f, int):
+            return x if layer.f == -1 else outputs[layer.f]
+        return [x if index == -1 else outputs[index] for index in layer.f]
+
+    def attend(self, layer: Any, x: Any, outputs: list[Any]) -> Any:
+        """Pass a layer's output through the graft there, if there is one, and keep in `outputs` what is read again."""
+        if str(layer.i) in self._grafts:
+            x = self._grafts[str(layer.i)](x)
+        outputs.append(x if layer.i in self.save else None)
+        return x
+
+    @property
+    def _grafts(self) -> Any:
+        return getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
 
 
 def to_yaml(config: ModelConfig) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import OptionError, UnknownModelError
 from zoo.names import parse
-from zoo.weights import checkpoint, find, manifest, official, saved
+from zoo.weights import adapter, checkpoint, find, manifest, official, saved
 from zoo.weights.tensors import class_head, load_into, read_tensors
 
 LOGGER = logging.getLogger("zoo")
@@ -39,7 +39,7 @@ def create(
             of the log names what was not.
         base_weights: Official weights of the plain base, placed under fresh grafts: a path, a file name that
             Ultralytics publishes (`"yolov8s.pt"`, downloaded if it is nowhere on this machine), or `True` for the
-            base's own.
+            base's own. For an adapter, the base it was trained over.
         width: Another width of the stock layers than the scale's (0.25 for n, 0.5 for s), in random weights: a plain
             control as large as a grafted model.
 
@@ -53,11 +53,11 @@ def create(
         ConfigError: `num_classes` or `width` cannot be used, or a `config.json` is malformed.
         OptionError: Two kinds of weights were asked for, or weights at another width.
         HubError: The Hub refused or failed.
-        WeightsError: The weights cannot be found, verified or loaded.
+        WeightsError: The weights cannot be found, verified or loaded, or an adapter was trained over another base.
     """
     wanted = parse(name)
     has_weights = pretrained or wanted.tag or wanted.kind != "model"
-    if base_weights and has_weights:
+    if base_weights and (pretrained or wanted.tag):
         raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
     if width is not None and (base_weights or has_weights):
         raise OptionError(f"{name}: no weights fit width={width}; leave the width out, or the weights.")
@@ -67,11 +67,11 @@ def create(
             "base_weights=PATH puts them under grafts."
         )
     if wanted.kind == "local-dir":
-        model = _with_weights(*saved.read_saved(wanted.path))
+        model = _rebuilt(name, saved.read_saved(wanted.path), base_weights)
     elif wanted.kind == "hf-hub":
         from zoo.weights import hub
 
-        model = _with_weights(*saved.read_saved(hub.snapshot(wanted.repo, wanted.revision)))
+        model = _rebuilt(name, saved.read_saved(hub.snapshot(wanted.repo, wanted.revision)), base_weights)
     else:
         config = registry.get_config(wanted)
         if wanted.tag or pretrained:
@@ -98,9 +98,29 @@ def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Grafted
     return model
 
 
+def _rebuilt(name: str, found: saved.Saved, base_weights: str | Path | Literal[True] | None) -> GraftedDetectionModel:
+    if found.base_tensors is None:
+        if base_weights:
+            raise OptionError(f"{name} is a whole model, no adapter: leave base_weights out.")
+        return _with_weights(found.config, found.tensors)
+    if not base_weights:
+        trained = f", of sha256 {found.config.base_sha256}" if found.config.base_sha256 else ""
+        raise OptionError(
+            f"{name} is an adapter: it holds no base. Add base_weights=PATH, the {found.config.base_name} that it was "
+            f"trained over{trained}."
+        )
+    base = official.read(_base_file(found.config, base_weights))
+    model = build(found.config)
+    load_into(model, {**adapter.lent(model, found.tensors, base.tensors, found.base_tensors), **found.tensors})
+    return model
+
+
+def _base_file(config: ModelConfig, base_weights: str | Path | Literal[True]) -> Path:
+    return checkpoint.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
+
+
 def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> GraftedDetectionModel:
-    file = checkpoint.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
-    found = official.read(file)
+    found = official.read(_base_file(config, base_weights))
     num_classes, class_width = class_head(found.tensors)
     config = replace(
         config.with_classes(num_classes, found.class_names), class_width=class_width, base_sha256=found.sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any, NoReturn
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 MAX_JSON_BYTES = 16 << 20
+
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @contextmanager
@@ -63,6 +66,11 @@ def sha256(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_sha256(text: Any) -> bool:
+    """Whether something read from elsewhere is a sha256 as `sha256` writes it."""
+    return isinstance(text, str) and bool(_SHA256.fullmatch(text))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -17,13 +17,12 @@ from typing import Any
 
 from zoo import assets
 from zoo.errors import ManifestError, NoWeightsError, UnknownTagError
-from zoo.files import read_json, write_text
+from zoo.files import is_sha256, read_json, write_text
 from zoo.names import parse
 
 SCHEMA = 1
 
 _NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _HF_SOURCE = re.compile(r"hf:[\w.-]{1,96}/[\w.-]{1,96}@[0-9a-f]{40}", re.ASCII)
 
 
@@ -69,7 +68,7 @@ class Entry:
     started_from: str = ""
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.sha256, str) and _SHA256.fullmatch(self.sha256), "sha256", "64 hex digits", self.sha256)
+        _check(is_sha256(self.sha256), "sha256", "64 hex digits", self.sha256)
         for key, high in (("bytes", 1 << 40), ("num_classes", 100_000), ("imgsz", 16_384)):
             value = getattr(self, key)
             _check(type(value) is int and 0 < value <= high, key, f"an integer from 1 to {high}", value)

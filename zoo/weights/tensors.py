@@ -27,7 +27,7 @@ def write_tensors(
         half: Store floating point as fp16, except tensors with values beyond its range.
         metadata: Strings for the file's header.
     """
-    stored = {key: (_halved(t) if half else t).detach().cpu().contiguous() for key, t in tensors.items()}
+    stored = {key: (halved(t) if half else t).detach().cpu().contiguous() for key, t in tensors.items()}
     with replacing(path) as temporary:
         save_file(stored, temporary, metadata={"format": "pt", **(metadata or {})})
 
@@ -119,7 +119,8 @@ def _what_it_is_instead(path: Path) -> str:
     )
 
 
-def _halved(tensor: Tensor) -> Tensor:
+def halved(tensor: Tensor) -> Tensor:
+    """The tensor in fp16 if it is of floating point and none of its values is beyond that range, else as it is."""
     if not tensor.is_floating_point():
         return tensor
     half = tensor.half()
