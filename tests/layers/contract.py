@@ -31,11 +31,13 @@ class BlockContract:
         channels: Channels of the input.
         dynamic: Whether exported graphs take any H and W.
         large: The large map, whose cost is the square of its size for some mechanisms.
+        batch_norm: Whether the block keeps statistics of batches, its only state beside parameters.
     """
 
     channels: ClassVar[int] = 32
     dynamic: ClassVar[bool] = True
     large: ClassVar[tuple[int, int]] = (160, 96)
+    batch_norm: ClassVar[bool] = False
 
     def make(self) -> nn.Module:
         """A small block in eval mode, with the same parameters at every call."""
@@ -95,7 +97,7 @@ class BlockContract:
 
     def test_every_parameter_gets_a_gradient(self) -> None:
         block = self.make().train()
-        block(self.image(20, 20)).square().sum().backward()
+        block(self.image(20, 20).requires_grad_()).square().sum().backward()
         dead = [name for name, p in block.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
         assert not dead
 
@@ -121,13 +123,15 @@ class BlockContract:
         names = set(block.state_dict())
         for twin in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
             assert torch.equal(twin(x), expected)
-        assert names == set(self.make().state_dict()) == {name for name, _ in block.named_parameters()}
+        buffers = {name for name, _ in block.named_buffers()}
+        assert names == set(self.make().state_dict()) == {name for name, _ in block.named_parameters()} | buffers
+        assert not buffers or self.batch_norm
 
     def test_trains_after_inference_mode(self) -> None:
         block, x = self.make().train(), self.image(11, 12)
         with torch.inference_mode():
             block(x)
-        block(x).sum().backward()
+        block(x.requires_grad_()).sum().backward()
 
     @pytest.mark.slow
     @torch.inference_mode()

@@ -13,7 +13,7 @@ import inspect
 import logging
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -33,11 +33,16 @@ PLUGINS = "zoo_plugin"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OWN = {
     "a2": "zoo.layers.a2.DoubleAttention",
+    "biformer": "zoo.layers.biformer.BiLevelRoutingAttention",
     "conv": "zoo.layers.conv.ConvBlock",
     "dattn": "zoo.layers.dattn.DeformableAttention",
+    "ema": "zoo.layers.ema.EfficientMultiscaleAttention",
+    "gam": "zoo.layers.gam.GlobalAttention",
     "halo": "zoo.layers.halo.HaloAttention",
     "hat": "zoo.layers.hat.HybridAttention",
     "hat_stem": "zoo.layers.hat_stem.HybridAttentionStem",
+    "lska": "zoo.layers.lska.LargeSeparableKernelAttention",
+    "simam": "zoo.layers.simam.SimAM",
     "se": "zoo.layers.timm.SqueezeExcite",
     "ese": "zoo.layers.timm.EffectiveSqueezeExcite",
     "eca": "zoo.layers.timm.EfficientChannel",
@@ -265,7 +270,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return value in get_args(hint)
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, Sequence):
         return isinstance(value, tuple) and all(type(item) is int for item in value)
     if hint in (int, float):
         return type(value) is int or (hint is float and type(value) is float)
@@ -279,7 +284,7 @@ def _spell(hint: Any) -> str:
         return " or ".join(_spell(part) for part in get_args(hint))
     if get_origin(hint) is Literal:
         return " or ".join(repr(value) for value in get_args(hint))
-    if get_origin(hint) is tuple:
+    if get_origin(hint) in (tuple, Sequence):
         return "a list of whole numbers"
     spelled = {int: "a whole number", float: "a number", bool: "True or False", str: "a string", type(None): "None"}
     return spelled.get(hint, str(hint))

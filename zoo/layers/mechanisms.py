@@ -133,6 +133,58 @@ MECHANISMS = {
         "windowed self-attention beside channel attention, then windows whose keys reach over their border",
         _HAT,
     ),
+    "simam": Mechanism(
+        "SimAM",
+        "pixels weigh more the further they are from their channel's mean, without parameters",
+        Paper(
+            "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks",
+            "Lingxiao Yang and Ru-Yuan Zhang and Lida Li and Xiaohua Xie",
+            2021,
+            venue="International Conference on Machine Learning",
+            address="https://proceedings.mlr.press/v139/yang21o.html",
+        ),
+    ),
+    "ema": Mechanism(
+        "efficient multi-scale attention",
+        "in groups of channels, a 1x1 and a 3x3 branch weigh each other's pixels",
+        Paper(
+            "Efficient Multi-Scale Attention Module with Cross-Spatial Learning",
+            "Daliang Ouyang and Su He and Guozhong Zhang and Mingzhu Luo and Huaiyong Guo and Jian Zhan "
+            "and Zhijie Huang",
+            2023,
+            "2305.13563",
+        ),
+    ),
+    "gam": Mechanism(
+        "global attention",
+        "a network across channels and two 7x7 convolutions weigh each channel of each pixel, nothing being pooled",
+        Paper(
+            "Global Attention Mechanism: Retain Information to Enhance Channel-Spatial Interactions",
+            "Yichao Liu and Zongru Shao and Nico Hoffmann",
+            2021,
+            "2112.05561",
+        ),
+    ),
+    "lska": Mechanism(
+        "large separable kernel attention",
+        "a depthwise kernel of 23 pixels, made of rows and columns, weighs each channel of each pixel",
+        Paper(
+            "Large Separable Kernel Attention: Rethinking the Large Kernel Attention Design in CNN",
+            "Kin Wai Lau and Lai-Man Po and Yasar Abbas Ur Rehman",
+            2023,
+            "2309.01439",
+        ),
+    ),
+    "biformer": Mechanism(
+        "bi-level routing attention",
+        "regions choose the few regions most akin to them, and pixels attend to the pixels of those",
+        Paper(
+            "BiFormer: Vision Transformer with Bi-Level Routing Attention",
+            "Lei Zhu and Xinjiang Wang and Zhanghan Ke and Wayne Zhang and Rynson Lau",
+            2023,
+            "2303.08810",
+        ),
+    ),
     "se": Mechanism("squeeze-and-excitation", "the map's means pass a small network that scales each channel", _SE),
     "ese": Mechanism(
         "effective squeeze-and-excitation",
