@@ -7,7 +7,6 @@ import itertools
 import json
 import math
 import re
-import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib import metadata
@@ -18,11 +17,12 @@ from filelock import FileLock
 
 import zoo
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
-from reproduce.job import ROOT, Job
+from reproduce.job import Job
 from reproduce.plan import learning, operations
 from zoo import records
 from zoo.errors import DataError, OptionError
 from zoo.files import sha256, write_text
+from zoo.report.runs import RECORD
 from zoo.weights import checkpoint
 
 METRICS = (*COCO_METRICS, "mAP50_11point", "mAP50_all_points", "ultralytics_mAP50", "ultralytics_mAP50-95")
@@ -104,7 +104,7 @@ def note_origin(job: Job) -> None:
         "base_weights": given,
         "command": job.command,
         "date": datetime.now(timezone.utc).date().isoformat(),
-        "commit": commit(),
+        "commit": records.commit(),
         "versions": json.dumps({name: metadata.version(name) for name in PACKAGES}),
         "machine": records.machine(job.device),
     }
@@ -130,6 +130,20 @@ def keep_row(path: Path, row: Mapping[str, Any]) -> None:
         records.write(path, [*rows, row])
 
 
+def keep_record(folder: Path, results: Path) -> None:
+    """Copy a run's `run.json` to where it is kept; of files of this machine it then says the name."""
+
+    def named(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: named(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [named(inner) for inner in value]
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    write_text(results / f"{folder.name}.json", json.dumps(named(record), indent=1) + "\n")
+
+
 def rows_of(job: Job) -> list[dict[str, str]]:
     """The recorded rows of a job that ended, at every seed."""
     wanted = {
@@ -152,14 +166,3 @@ def base(job: Job) -> str:
         return ""
     file = checkpoint.find(job.base_weights)
     return f"{file.name} sha256 {sha256(file)}"
-
-
-def commit() -> str:
-    """The checkout's commit, marked when code differs from it."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "zoo", "reproduce"], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("-modified" if changed else "")

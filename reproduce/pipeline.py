@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from reproduce.job import Job, Recipe, load_recipe
 from zoo import shipped
 from zoo.errors import OptionError
 from zoo.files import CONFIG_FILE, write_text
+from zoo.report.runs import RECORD
 from zoo.weights import saved
 
 logger = logging.getLogger(__name__)
@@ -61,10 +61,8 @@ def run(job: Job) -> dict[str, Any]:
     comparable = not (job.smoke or job.unverified)
     results = job.results if comparable else job.directory
     measure.keep_row(results / f"{job.recipe}.csv", row)
-    if comparable and (described := job.directory / "run.json").is_file():
-        kept = job.results / "runs" / job.recipe / f"{job.directory.name}.json"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(described, kept)
+    if comparable and (job.directory / RECORD).is_file():
+        measure.keep_record(job.directory, job.results / "runs" / job.recipe)
     return row
 
 

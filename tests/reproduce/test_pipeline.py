@@ -161,6 +161,16 @@ def test_a_run_goes_on_from_the_base_weights_it_started_from(tmp_path):
 
 
 @pytest.mark.fast
+def test_records_are_kept_without_the_paths_of_this_machine(tmp_path):
+    record = {"data": {"yaml": "/home/me/cells/data.yaml", "name": "cells"}, "settings": [{"project": "/home/me/runs"}]}
+    (tmp_path / "run.json").write_text(json.dumps(record | {"seed": 3, "error": None}))
+    measure.keep_record(tmp_path, tmp_path / "results")
+    kept = json.loads((tmp_path / "results" / f"{tmp_path.name}.json").read_text())
+    assert kept["data"] == {"yaml": "data.yaml", "name": "cells"} and kept["settings"] == [{"project": "runs"}]
+    assert (kept["seed"], kept["error"]) == (3, None)
+
+
+@pytest.mark.fast
 def test_training_time_adds_up_over_resumed_runs():
     assert measure.training_seconds([10, 20, 31]) == 31
     assert measure.training_seconds([10, 20, 12, 25]) == 45
