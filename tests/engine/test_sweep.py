@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo import cli
+from zoo.engine import jobs
+from zoo.engine.jobs import Job
 from zoo.engine.sweep import Plan, run
 from zoo.errors import OptionError, SweepError, ZooError
 from zoo.report import page
@@ -77,8 +80,9 @@ def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_pat
 @pytest.mark.slow
 def test_a_recipe_is_reproduced(plan, tmp_path):
     pytest.importorskip("ray")
-    arguments = ["--smoke", "--imgsz", "64", "--cache", str(tmp_path / "cache")]
-    table = run(Plan.read(plan(data=None, recipes={"digits": arguments}, models=["yolov8n_dattn"], seeds=[3])))
+    command = "python -m reproduce digits --model {model} --seed {seed} --runs {folder}/runs --device {device} "
+    command += f"--smoke --imgsz 64 --cache {tmp_path / 'cache'}"
+    table = run(Plan.read(plan(data=None, recipes={"digits": command}, models=["yolov8n_dattn"], seeds=[3])))
     with table.open(newline="") as file:
         [row] = csv.DictReader(file)
     assert (row["data"], row["model"], row["seed"], row["epochs"], row["imgsz"]) == (
@@ -129,26 +133,72 @@ def test_a_sweep_joins_the_cluster_that_is_there(plan, cluster, tmp_path):
 
 
 def test_jobs_of_a_plan(plan, tmp_path):
-    jobs = Plan.read(plan(models=["yolov8n", "yolov8n_dattn"], seeds=[0, 1], gpus=1)).jobs()
-    assert [(job.model, job.seed) for job in jobs] == [
+    found = Plan.read(plan(models=["yolov8n", "yolov8n_dattn"], seeds=[0, 1], gpus=1)).jobs()
+    assert [(job.model, job.seed) for job in found] == [
         ("yolov8n", 0),
         ("yolov8n_dattn", 0),
         ("yolov8n", 1),
         ("yolov8n_dattn", 1),
     ]
-    command = jobs[3].command
+    command = found[3].words
     assert command[1:4] == ["-m", "zoo.engine.launch", "yolov8n_dattn"]
     assert {"seed=1", "device=0", "epochs=1", f"save_dir={tmp_path}/sweep/shapes/yolov8n_dattn-s1/run"} <= set(command)
-    last = jobs[3].folder / "run" / "weights" / "last.pt"
+    last = found[3].folder / "run" / "weights" / "last.pt"
     last.parent.mkdir(parents=True)
     last.touch()
-    assert jobs[3].command[3:] == [str(last), "resume=True"]
+    assert found[3].words[3:] == [str(last), "resume=True"]
 
 
-def test_jobs_of_a_recipe(plan):
-    [job] = Plan.read(plan(data=None, recipes={"bccd": ["--data", "/data", "--smoke"]})).jobs()
-    assert job.command[1:6] == ["-m", "reproduce", "bccd", "--model", "yolov8n"]
-    assert job.command[-3:] == ["--data", "/data", "--smoke"]
+def test_a_command_is_filled_in(plan, tmp_path):
+    command = "python -m mine --of {model} --data 'a b' --seed {seed} --out {folder}/runs --on {device}"
+    [job] = Plan.read(plan(data=None, recipes={"bccd": command}, models=["yolov8n+eca@p3"], seeds=[4])).jobs()
+    folder = tmp_path / "sweep" / "bccd" / "yolov8n+eca@p3-s4"
+    words = ["mine", "--of", "yolov8n+eca@p3", "--data", "a b", "--seed", "4", "--out", f"{folder}/runs", "--on", "cpu"]
+    assert job.words == [sys.executable, "-m", *words]
+
+
+def test_what_a_command_leaves_is_its_row(tmp_path):
+    code = "import os, pathlib, sys; folder = pathlib.Path(sys.argv[1]); folder.mkdir(parents=True); "
+    code += "(folder / 'row.json').write_text('{\"mine\": ' + os.environ['OMP_NUM_THREADS'] + '}')"
+    made = Job("m", "d", 0, tmp_path / "made", (sys.executable, "-c", code, str(tmp_path / "made" / "runs")), threads=3)
+    assert made.execute()["mine"] == 3, "a job has its share of threads"
+    assert made.execute() == made.finished(), "and is not repeated"
+    empty = Job("m", "d", 0, tmp_path / "empty", (sys.executable, "-c", "pass")).execute()
+    assert empty["status"] == "failed" and "left neither row.json nor run.json" in empty["error"]
+    broken = Job("m", "d", 0, tmp_path / "broken", (sys.executable, "-c", "raise SystemExit('why it broke')")).execute()
+    assert broken["error"] == "exit code 1: why it broke" and not (tmp_path / "broken" / "row.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_training_dies_with_the_process_of_its_job(tmp_path):
+    """A job that is killed would leave a training that keeps the folder from the one that resumes."""
+    held = tmp_path / "alive"
+    child = f"import os, time; open({str(held)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    code = f"""
+from pathlib import Path
+from zoo.engine.jobs import Job
+import sys
+Job("m", "d", 0, Path({str(tmp_path / "job")!r}), (sys.executable, "-c", {child!r})).execute()
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        while not (held.is_file() and held.read_text()):
+            assert parent.poll() is None
+            time.sleep(0.05)
+        parent.kill()
+    number = int(held.read_text())
+    for _ in range(100):
+        state = Path(f"/proc/{number}/stat")
+        if not state.exists() or state.read_text().split()[2] == "Z":
+            return
+        time.sleep(0.05)
+    os.kill(number, 9)
+    pytest.fail("the training lives on")
+
+
+@pytest.mark.parametrize("model", ["yolov8n_dattn", "yolov8n+dattn(heads=4)@sppf+eca@p3,p4", "local-dir:/a/b c"])
+def test_the_folder_of_any_model(model):
+    assert "/" not in jobs.folder_name(model, 3) and " " not in jobs.folder_name(model, 3)
+    assert jobs.folder_name("yolov8n_dattn", 3) == "yolov8n_dattn-s3", "as of earlier sweeps, which go on"
 
 
 @pytest.mark.fast
@@ -167,9 +217,11 @@ def test_jobs_of_a_recipe(plan):
         ({"train": {"epoch": 3}}, "unknown setting 'epoch'"),
         ({"train": {"epochs": 0}}, "epochs=0"),
         ({"train": {"seed": 3}}, "seed cannot be set; the sweep does"),
-        ({"recipes": {"absent": []}}, "no reproduce/recipes/absent.yaml here"),
-        ({"recipes": {"bccd": "--smoke"}}, "must be a list"),
-        ({"gpus": "all"}, "gpus must be a whole number"),
+        ({"recipes": {"bccd": ["--data", "x"]}}, "must be a command, such as .*python -m reproduce bccd"),
+        ({"recipes": {"bccd": "python -m reproduce bccd"}}, "must hold {model}, {seed} and {folder}.*holds none"),
+        ({"recipes": {"bccd": "run {model} {seed} {folder} {what}"}}, "holds .*{what}"),
+        ({"recipes": {"bccd": "run {model} {seed {folder}"}}, "cannot be read"),
+        ({"gpus": "all"}, "gpus must be a number"),
     ],
 )
 def test_a_bad_plan_is_refused(changes, message, plan, capsys):

@@ -92,15 +92,19 @@ class Recorder:
             opened = ", ".join(f"layer {position} {value}" for position, value in gates.items())
             LOGGER.info(f"gates open by {opened} (mean |gamma|)")
 
-    def ended(self, status: str, error: str | None = None, metrics: dict[str, Any] | None = None) -> None:
+    def scored(self, split: str, scores: dict[str, Any]) -> None:
+        """Add the metrics of the last epoch's averaged weights on a split, as of `zoo.engine.scores.coco`."""
+        self._record["metrics"][split] = scores
+        self._write()
+
+    def ended(self, status: str, error: str | None = None) -> None:
         """Close the record.
 
         Args:
             status: `ended`, `cut` or `failed`.
             error: Of a failed run.
-            metrics: By split, as of `zoo.engine.scores.coco`.
         """
-        self._record |= {"status": status, "error": error, "ended": _now(), "metrics": metrics or {}}
+        self._record |= {"status": status, "error": error, "ended": _now()}
         self._record["seconds"] = round(self._record["seconds"] + time.perf_counter() - self._clock, 3)
         self._write()
 

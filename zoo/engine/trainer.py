@@ -123,7 +123,7 @@ class ZooTrainer(DetectionTrainer):
 
     def _close(self, status: str, error: str | None = None) -> None:
         if self.recorder:
-            self.recorder.ended(status, error, self._scores)
+            self.recorder.ended(status, error)
             self.recorder = None
 
     def _how_to_go_on(self) -> str:
@@ -141,7 +141,6 @@ class ZooTrainer(DetectionTrainer):
     def _setup_train(self) -> None:
         super()._setup_train()
         self._test_set = self._find_test_set()
-        self._scores: dict[str, Any] = {}
         if RANK in {-1, 0}:
             _keep_epochs(self.csv, self.start_epoch)
             self.recorder = Recorder(self)
@@ -255,8 +254,8 @@ class ZooTrainer(DetectionTrainer):
                 parts: list[Any] = [None] * self.world_size
                 distributed.all_gather_object(parts, found)
                 found = {file: each for part in parts for file, each in part.items()}
-            if RANK in {-1, 0}:
-                self._scores[split] = scores.coco(dataset.labels, found, self.data["names"])
+            if self.recorder:
+                self.recorder.scored(split, scores.coco(dataset.labels, found, self.data["names"]))
 
     def _test_loader(self) -> Any:
         batch = 2 * max(self.batch_size // max(self.world_size, 1), 1)
