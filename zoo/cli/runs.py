@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.cli.arguments import Add
+from zoo.files import write_text
 
 
 def add_verbs(add: Add) -> None:
@@ -15,6 +16,9 @@ def add_verbs(add: Add) -> None:
     reporting.add_argument("paths", metavar="PATH", nargs="+", help="CSV files of results, folders of sweeps or runs")
     reporting.add_argument("--out", type=Path, default="report.html", help="the page (default: %(default)s)")
     reporting.add_argument("--metric", help="column to compare (default: mAP50-95 on test, else on val)")
+    reporting.add_argument("--control", help="compare all models to this one (default: each to its plain base)")
+    reporting.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write everything as JSON")
+    reporting.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write one row a model as CSV")
 
 
 def sweep(plan: Path) -> None:
@@ -27,8 +31,23 @@ def sweep(plan: Path) -> None:
     print(run(Plan.read(plan)))
 
 
-def report(paths: list[str], out: Path, metric: str | None) -> None:
-    """Compare models over seeds on one HTML page."""
-    from zoo.report.page import write
+def report(
+    paths: list[str], out: Path, metric: str | None, control: str | None, json_file: Path | None, csv_file: Path | None
+) -> None:
+    """Compare models over seeds on one HTML page, which is one file.
 
-    print(write(paths, out, metric))
+    Runs are compared that share data and settings, the models of each group over the seeds they share.
+    """
+    from zoo.report import export, page
+    from zoo.report.comparison import compare
+    from zoo.report.runs import read
+
+    comparisons = compare(read(paths), metric, control=control)
+    for file, write in ((out, page.render), (json_file, export.to_json), (csv_file, export.to_csv)):
+        if file:
+            write_text(file, write(comparisons))
+    for each in comparisons:
+        print(each.title)
+        for said in (*each.verdicts, *each.notes):
+            print(f"  {said}")
+    print(out)
