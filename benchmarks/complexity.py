@@ -8,27 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
-
 from zoo import records, registry
-from zoo.config import ModelConfig
-from zoo.detector import build
+from zoo.info import count
 
 TABLE = Path(__file__).parents[1] / "results" / "models.csv"
-
-
-def count(config: ModelConfig, imgsz: int = 640) -> tuple[int, float]:
-    """Parameters, and operations in 1e9, of one square image."""
-    model = build(config)
-    return sum(parameter.numel() for parameter in model.parameters()), gflops(model, imgsz)
-
-
-def gflops(model: torch.nn.Module, imgsz: int) -> float:
-    """Operations of one square image through a model in eval mode, in 1e9, counted by PyTorch."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.zeros(1, 3, imgsz, imgsz))
-    return counter.get_total_flops() / 1e9
 
 
 def main() -> None:

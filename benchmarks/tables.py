@@ -23,9 +23,10 @@ from functools import lru_cache
 from pathlib import Path
 
 import zoo
-from zoo import registry
-from zoo.config import BASES, SCALES, STEM
+from zoo.config import BASES, SCALES
 from zoo.files import write_text
+from zoo.info import exports
+from zoo.places import layers, named, read
 from zoo.report import page, runs
 from zoo.report.comparison import COLUMNS, Comparison, Line, Timing, compare
 from zoo.report.runs import Run
@@ -45,12 +46,13 @@ def families() -> str:
     for base in BASES:
         for suffix in (name.removeprefix(f"{base}n") for name in zoo.list_models(f"{base}n*")):
             infos = [zoo.model_info(f"{base}{scale}{suffix}") for scale in SCALES]
-            places = ["image" if graft.position == STEM else f"layer {graft.position}" for graft in infos[0].grafts]
+            table = layers(read(infos[0].config))
+            places = [named(graft.position, table) for graft in infos[0].grafts]
             params = [info.params / info.base_params - 1 for info in infos]
             gflops = [info.gflops / info.base_gflops - 1 for info in infos]
             added = [_range(shares) if places else "" for shares in (params, gflops)]
             tags = sorted({tag for info in infos for tag in info.tags})
-            exported = registry.exports(infos[0].name)
+            exported = exports(infos[0].name)
             failed = {row["format"] for row in exported if row["ok"] != "yes"}
             works = [fmt for fmt in dict.fromkeys(row["format"] for row in exported) if fmt not in failed]
             row = [f"`{base}*{suffix}`", ", ".join(places) or "none", *added, ", ".join(works), ", ".join(tags)]

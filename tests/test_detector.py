@@ -18,12 +18,11 @@ from ultralytics.utils.torch_utils import ModelEMA
 
 import zoo
 from tests.alive import make_alive
+from tests.families import FAMILIES
 from zoo.config import GraftConfig, ModelConfig
 from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import ChannelError, ConfigError
 from zoo.registry import get_config
-
-FAMILIES = ["yolov8n_hat", "yolov8n_hat_p345", "yolov8n_hat_stem", "yolov8n_a2", "yolo11n_halo", "yolov8n_dattn"]
 
 
 @pytest.fixture(scope="module", params=FAMILIES)

@@ -11,7 +11,7 @@ import pytest
 
 import zoo
 from benchmarks.exports import FORMATS, SIZES, TABLE, Size, agrees, compare, prepare
-from tests.test_detector import FAMILIES
+from tests.families import FAMILIES
 from zoo.registry import get_config
 
 NEEDS = {"onnx": "onnxruntime", "onnx dynamic": "onnxruntime", "openvino": "openvino"}

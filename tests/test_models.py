@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 import zoo
-from benchmarks.complexity import TABLE, count
+from benchmarks.complexity import TABLE
 from zoo.config import ModelConfig
 from zoo.detector import GraftedDetectionModel, build
+from zoo.info import count
 from zoo.registry import get_config
 
 NAMES = zoo.list_models()

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.errors import ConfigError, UnknownModelError, ZooError
+from zoo.info import list_models
 from zoo.names import TASKS, GraftName, Name, hint, parse
-from zoo.registry import list_models
 
 pytestmark = pytest.mark.fast
 

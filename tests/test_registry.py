@@ -12,29 +12,30 @@ from zoo.registry import get_config, register
 
 pytestmark = pytest.mark.fast
 
-FAMILIES = {
-    "yolov8{}_hat": {21: "hat"},
-    "yolov8{}_hat_p345": {15: "hat", 18: "hat", 21: "hat"},
-    "yolov8{}_hat_stem": {"stem": "hat_stem"},
-    "yolov8{}_a2": {2: "a2"},
-    "yolo11{}_halo": {8: "halo"},
-    "yolov8{}_dattn": {9: "dattn"},
-    "yolov8{}": {},
-    "yolo11{}": {},
+POSITIONS = {
+    "yolov8n_hat": {21: "hat"},
+    "yolov8n_hat_p345": {15: "hat", 18: "hat", 21: "hat"},
+    "yolov8n_hat_stem": {"stem": "hat_stem"},
+    "yolov8n_a2": {2: "a2"},
+    "yolo11n_halo": {8: "halo"},
+    "yolov8n_dattn": {9: "dattn"},
 }
 
 
-@pytest.mark.parametrize("scale", "nsmlx")
-@pytest.mark.parametrize(("pattern", "grafts"), FAMILIES.items())
-def test_every_row_of_the_design_is_registered(pattern: str, grafts: dict[int | str, str], scale: str) -> None:
-    config = get_config(pattern.format(scale))
-    assert {graft.position: graft.block for graft in config.grafts} == grafts
-    assert config.scale == scale
-    assert config.num_classes == 80
+@pytest.mark.parametrize(("name", "grafts"), POSITIONS.items())
+def test_keys_of_published_weights_do_not_move(name: str, grafts: dict[int | str, str]) -> None:
+    assert {graft.position: graft.block for graft in get_config(name).grafts} == grafts
 
 
-def test_nothing_else_is_registered() -> None:
-    assert len(zoo.list_models()) == len(FAMILIES) * 5
+@pytest.mark.parametrize("name", zoo.list_models())
+def test_a_name_says_what_it_is(name: str) -> None:
+    config = get_config(name)
+    assert config.name == name and config.name.startswith(config.base_name)
+    assert (config.base_name != name) == bool(config.grafts)
+    assert get_config(config.base_name).grafts == ()
+    assert {scale for scale in "nsmlx" if name.replace(config.base_name, config.base + scale) in zoo.list_models()} == {
+        *"nsmlx"
+    }
 
 
 def test_list_models_filters_by_fnmatch() -> None:

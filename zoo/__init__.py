@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from zoo import models as _architectures  # noqa: F401  # registers them
 from zoo.errors import ZooError
-from zoo.registry import ModelInfo, list_models, model_info
 
 if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
     from zoo.explain.looks import attention
     from zoo.factory import create
+    from zoo.info import ModelInfo, list_models, model_info
     from zoo.layers.blocks import register_block
     from zoo.publish import push_to_hub
     from zoo.weights.adapters import Adapters
@@ -39,7 +39,10 @@ _LAZY = {
     "Adapters": "zoo.weights.adapters",
     "YOLO": "zoo.engine.yolo",
     "attention": "zoo.explain.looks",
+    "ModelInfo": "zoo.info",
     "create": "zoo.factory",
+    "list_models": "zoo.info",
+    "model_info": "zoo.info",
     "push_to_hub": "zoo.publish",
     "register_block": "zoo.layers.blocks",
     "save": "zoo.weights.saved",

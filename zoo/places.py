@@ -34,6 +34,7 @@ class Layer:
         module: The class, as Ultralytics names it.
         stride: Pixels of the image to one of the output map.
         channels: Of the output map; of all that it reads for the head.
+        sources: Indices of the layers whose outputs it reads, -1 for the image.
         places: Names of this layer's output as a place for a graft.
     """
 
@@ -41,6 +42,7 @@ class Layer:
     module: str
     stride: int
     channels: int
+    sources: tuple[int, ...] = ()
     places: tuple[str, ...] = ()
 
 
@@ -69,14 +71,14 @@ def layers(model: Mapping[str, Any], channels: int = 3) -> tuple[Layer, ...]:
     found: list[Layer] = []
     for index, (source, _, module, arguments) in enumerate([*model["backbone"], *model["head"]]):
         sources = [source] if isinstance(source, int) else source
-        read_ = [found[i] if found else Layer(-1, IMAGE, 1, channels) for i in sources]
+        read_ = [found[i] if found else Layer(-1, IMAGE, 1, channels) for i in sources]  # -1 is the layer before
         stride, out = read_[0].stride, sum(layer.channels for layer in read_)
         if module == "nn.Upsample":
             stride //= arguments[1]
         elif module != "Concat" and index < len(model["backbone"]) + len(model["head"]) - 1:
             out = 8 * math.ceil(min(arguments[0], most) * width / 8)
             stride *= arguments[2] if module.endswith("Conv") and len(arguments) > 2 else 1
-        found.append(Layer(index, module, stride, out))
+        found.append(Layer(index, module, stride, out, tuple(layer.index for layer in read_)))
     names: dict[str, int] = {}
     for layer in found[: len(model["backbone"])]:
         names[f"p{layer.stride.bit_length() - 1}"] = layer.index
@@ -96,13 +98,14 @@ def resolve(config: ModelConfig) -> ModelConfig:
         ConfigError: The base has no such place or layer (the message has those it has), or two grafts share one.
     """
     table = layers(read(config))
-    known = {IMAGE: STEM, STEM: STEM, **{place: layer.index for layer in table for place in layer.places}}
+    known: dict[str, int | str] = {place: layer.index for layer in table for place in layer.places}
+    known |= {IMAGE: STEM, STEM: STEM}
     taken: dict[int | str, str] = {}
     grafts = []
     for graft in config.grafts:
         position = known.get(graft.position, graft.position) if isinstance(graft.position, str) else graft.position
         if isinstance(position, str) and position != STEM:
-            there = [place for place in known if place != STEM]
+            there = sorted(known.keys() - {STEM})
             near = hint(position, there, "")
             raise ConfigError(
                 f"{config.base_name} has no place {position!r}. {near} It has {', '.join(there)} and layer indices."

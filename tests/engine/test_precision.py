@@ -17,12 +17,12 @@ from ultralytics.utils.callbacks.base import default_callbacks
 from ultralytics.utils.torch_utils import unwrap_model
 
 import zoo
+from tests.families import ONE_A_BLOCK
 from zoo import cli
 from zoo.detector import GraftedDetectionModel
 from zoo.engine.trainer import ZooTrainer
 
 STOCK_AUTOCAST = ultralytics_trainer.autocast
-FAMILIES = ["yolov8n_dattn", "yolov8n_a2", "yolo11n_halo", "yolov8n_hat"]
 
 
 class Watch:
@@ -56,7 +56,7 @@ class Watch:
         return engine
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", ONE_A_BLOCK)
 def test_every_family_trains_in_bfloat16(name, settings):
     watch = Watch()
     watch.on(zoo.YOLO(name)).train(**settings | {"epochs": 3, "amp": "bf16"})

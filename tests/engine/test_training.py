@@ -9,10 +9,8 @@ from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils.dist import generate_ddp_file
 
 import zoo
-from zoo.engine.trainer import ZooTrainer
+from tests.families import FAMILIES
 from zoo.errors import OptionError
-
-FAMILIES = ["yolov8n_dattn", "yolov8n_a2", "yolo11n_halo", "yolov8n_hat", "yolov8n_hat_p345", "yolov8n_hat_stem"]
 
 
 def train(model, settings, **changes):

@@ -44,10 +44,8 @@ def test_a_card_of_several_blocks_names_each_and_cites_each_paper_once():
         GraftConfig(position, block) for position, block in [(9, "cbam"), (4, "lcbam"), (6, "conv"), (8, "own")]
     )
     card = cards.render_model(ModelConfig("mine", "yolov8", "n", grafts), "local-dir:mine")
-    assert (
-        "CBAM grafted on the output of layer 9, " in card and "a convolution grafted on the output of layer 6" in card
-    )
-    assert "`own`, a block of the author's own, grafted on the output of layer 8" in card
+    assert "CBAM grafted on sppf (layer 9), " in card and "a convolution grafted on p4 (layer 6)" in card
+    assert "`own`, a block of the author's own, grafted on layer 8 (C2f)" in card
     assert card.count("title = {CBAM: Convolutional Block Attention Module}") == 1 and card.count("@article") == 1
 
 

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 
-from zoo import registry
+import zoo
+from zoo import places
 from zoo.cli import table
 from zoo.cli.arguments import Add
 from zoo.errors import UnknownBlockError, UnknownModelError, WeightsError
@@ -29,24 +30,30 @@ def add_verbs(add: Add) -> None:
 def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> None:
     """List the models, or the blocks.
 
-    GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first.
+    GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first. What has not
+    been counted yet shows no numbers; `zoo info NAME` counts it.
     """
     if blocks:
         _list_blocks(pattern, as_json)
         return
-    names = registry.list_models(pattern, pretrained=pretrained)
+    names = zoo.list_models(pattern, pretrained=pretrained)
     if not names:
         what = "weights match" if pretrained else "model matches"
         raise UnknownModelError(f"no {what} {pattern!r}; patterns are like 'yolov8?_dattn', and `zoo list` shows all.")
-    rows = [(name, registry.model_info(name)) for name in names]
+    rows = [(name, zoo.model_info(name)) for name in names]
     if as_json:
-        keys = ("base", "params", "gflops", "base_params", "base_gflops", "tags")
-        records = [{"name": name, **{key: getattr(info, key) for key in keys}} for name, info in rows]
+        counts = ("params", "gflops", "base_params", "base_gflops")
+        records = [
+            {"name": name, "base": i.base, **{key: getattr(i, key) if i.measured else None for key in counts}}
+            | {"tags": i.tags}
+            for name, i in rows
+        ]
         print(json.dumps(records, indent=2))
         return
+    sizes = [[f"{i.params / 1e6:.2f}", f"{i.gflops:.1f}"] if i.measured else ["", ""] for _, i in rows]
     table.show(
         ["name", "base", "params M", "GFLOPs", "tags"],
-        [[name, i.base, f"{i.params / 1e6:.2f}", f"{i.gflops:.1f}", ", ".join(i.tags)] for name, i in rows],
+        [[name, i.base, *size, ", ".join(i.tags)] for (name, i), size in zip(rows, sizes, strict=True)],
     )
 
 
@@ -69,17 +76,19 @@ def _list_blocks(pattern: str, as_json: bool) -> None:
 def info(name: str) -> None:
     """Describe one model.
 
-    Its grafts, what they cost, its weights and how well they do.
+    Its grafts, what they cost, its weights and how well they do; of a plain model, the places that grafts can take.
     """
-    model = registry.model_info(name)
+    model = zoo.model_info(name)
+    layers = places.layers(places.read(model.config))
     print(model.name)
     for graft in model.grafts:
-        where = "image" if graft.position == "stem" else f"output of layer {graft.position}"
         options = ", ".join(f"{key}={value}" for key, value in graft.options.items())
-        print(f"  graft    {graft.block}({options}) on the {where}")
+        print(f"  graft    {graft.block}({options}) on {places.named(graft.position, layers)}")
     added = (model.params / model.base_params - 1, model.gflops / model.base_gflops - 1)
     print(f"  params   {model.params / 1e6:.2f} M ({added[0]:+.1%} over {model.base})")
     print(f"  GFLOPs   {model.gflops:.1f} at 640 px ({added[1]:+.1%} over {model.base})")
+    if not model.measured:
+        print("           counted just now: results/models.csv has no row of it")
     for tag in model.tags:
         scores = "; ".join(
             f"{split} " + ", ".join(f"{metric} {value:.3f}" for metric, value in values.items())
@@ -88,6 +97,10 @@ def info(name: str) -> None:
         print(f"  weights  {model.name}.{tag}: {scores}")
     if not model.tags:
         print("  weights  none")
+    if not model.grafts:
+        rows = [["image", "", "", "1", "3"]]
+        rows += [[", ".join(i.places), str(i.index), i.module, str(i.stride), str(i.channels)] for i in layers[:-1]]
+        table.show(["place", "index", "module", "stride", "channels"], rows)
 
 
 def verify(names: list[str]) -> None:

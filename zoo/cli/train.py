@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zoo import registry
+from zoo import info
 from zoo.cli import table
 from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, check_device, load
 from zoo.engine.settings import TRAIN_ONLY, parse_settings
@@ -63,7 +63,7 @@ def export(name: str, settings: list[str]) -> None:
         columns = ("format", "height", "width", "ok", "box_px", "score")
         table.show(
             ["format", "height", "width", "works", "boxes differ by, px", "scores differ by"],
-            [[row[column] for column in columns] for row in registry.exports(name)],
+            [[row[column] for column in columns] for row in info.exports(name)],
         )
         return
     chosen = parse_settings(settings)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from zoo.config import GraftConfig
+from zoo.config import BASES, GraftConfig
 from zoo.registry import register
 
 
-@register("yolov8")
-@register("yolo11")
 def plain(scale: str) -> tuple[GraftConfig, ...]:
     """No graft."""
     return ()
+
+
+for base in BASES:
+    register(base)(plain)

@@ -5,31 +5,16 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from zoo import assets, registry
-from zoo.config import STEM, GraftConfig, ModelConfig
+from zoo import assets, places, registry
+from zoo.config import ModelConfig
 from zoo.errors import DataError
 from zoo.files import write_text
+from zoo.info import ModelInfo, model_info
 from zoo.layers.mechanisms import MECHANISMS
 from zoo.names import parse
-from zoo.registry import ModelInfo
-from zoo.report import comparison, runs, statistics
+from zoo.report import comparison, drawing, runs, statistics
 from zoo.weights import manifest
 from zoo.weights.manifest import Entry
-
-# Layers worth drawing, and which of them each reads.
-_DRAWN = {
-    "yolov8": (
-        {2: "P2 stage", 4: "P3 stage", 6: "P4 stage", 8: "P5 stage", 9: "SPPF", 12: "neck, P4 going up"}
-        | {15: "neck, P3", 18: "neck, P4", 21: "neck, P5", 22: "Detect"},
-        {4: [2], 6: [4], 8: [6], 9: [8], 12: [9, 6], 15: [12, 4], 18: [15, 12], 21: [18, 9], 22: [15, 18, 21]},
-    ),
-    "yolo11": (
-        {2: "P2 stage", 4: "P3 stage", 6: "P4 stage", 8: "P5 stage", 9: "SPPF", 10: "C2PSA", 13: "neck, P4 going up"}
-        | {16: "neck, P3", 19: "neck, P4", 22: "neck, P5", 23: "Detect"},
-        {4: [2], 6: [4], 8: [6], 9: [8], 10: [9], 13: [10, 6], 16: [13, 4], 19: [16, 13], 22: [19, 10]}
-        | {23: [16, 19, 22]},
-    ),
-}
 
 
 def path(name: str) -> Path:
@@ -55,7 +40,7 @@ def render(name: str, repo_id: str | None = None) -> str:
         NoWeightsError: A tag of a model that has none.
     """
     architecture, tag = parse(name).architecture, parse(name).tag
-    config, info = registry.get_config(architecture), registry.model_info(architecture)
+    config, info = registry.get_config(architecture), model_info(architecture)
     if tag is None:
         sections = [_what(config), _drawing(config), _size(info), _UNTRAINED, _use_untrained(architecture)]
         return _card(name, config, [*sections, _licence(config), _citation(config)])
@@ -129,16 +114,17 @@ def _card(name: str, config: ModelConfig, sections: list[str], entry: Entry | No
 
 
 def _what(config: ModelConfig, entry: Entry | None = None) -> str:
-    base = f"Ultralytics {config.base_name.replace('yolov8', 'YOLOv8').replace('yolo11', 'YOLO11')}"
+    base = f"Ultralytics {config.base_name.replace('yolo', 'YOLO', 1)}"
     trained = f", trained on {entry.dataset}" if entry else ""
     if not config.grafts:
         return f"{base}{trained}, without attention grafts: the control that comparisons need."
+    table = places.layers(places.read(config))
     names = dict.fromkeys(graft.block for graft in config.grafts)
     grafted = []
     for name in names:
-        places = _join([_place(graft) for graft in config.grafts if graft.block == name])
+        at = _join([places.named(graft.position, table) for graft in config.grafts if graft.block == name])
         what = MECHANISMS[name].name if name in MECHANISMS else f"`{name}`, a block of the author's own,"
-        grafted.append(f"{what} grafted on {places}")
+        grafted.append(f"{what} grafted on {at}")
     ideas = [_idea(name, "The mechanism" if len(names) == 1 else f"`{name}`") for name in names if name in MECHANISMS]
     return (
         f"{base} with {_join(grafted)}{trained}. {' '.join(ideas)}\n\n"
@@ -154,27 +140,8 @@ def _idea(block: str, label: str) -> str:
     return f"{label}: {mechanism.idea}{source}."
 
 
-def _place(graft: GraftConfig) -> str:
-    return "the image" if graft.position == STEM else f"the output of layer {graft.position}"
-
-
 def _drawing(config: ModelConfig) -> str:
-    labels, reads = _DRAWN[config.base]
-    grafts = {graft.position: graft.block for graft in config.grafts}
-    if not grafts.keys() <= {STEM, *labels}:
-        return ""
-
-    def source(layer: int | str) -> str:
-        return f"G{layer}" if layer in grafts else f"L{layer}"
-
-    lines = ["flowchart TD", f"    L{STEM}[image]"]
-    lines += [f'    L{layer}["{layer}: {label}"]' for layer, label in labels.items()]
-    lines += [f'    G{position}(["+ gamma * {block}"])' for position, block in grafts.items()]
-    lines += [f"    L{position} ==> G{position}" for position in grafts]
-    lines += [f"    {source(STEM)} --> L2"]
-    lines += [f"    {source(read)} --> L{layer}" for layer, layers in reads.items() for read in layers]
-    title = "Where the graft sits" if grafts else "The layers"
-    return f"## {title}\n\n```mermaid\n" + "\n".join(lines) + "\n```"
+    return f"## {'Where the graft sits' if config.grafts else 'The layers'}\n\n{drawing.draw(config)}"
 
 
 def _size(info: ModelInfo) -> str:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
@@ -139,6 +140,16 @@ def entries(file: Path | None = None) -> dict[str, Entry]:
         ManifestError: The file is malformed; the message names the entry.
     """
     file = file or path()
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise ManifestError(f"cannot read {file}: {error.strerror}.") from error
+    return dict(_read(file, found.st_mtime_ns, found.st_size, found.st_ino))
+
+
+@lru_cache(maxsize=4)
+def _read(file: Path, *state: int) -> dict[str, Entry]:
+    """The entries of a manifest whose file is in this state: read once, however often it is asked for."""
     data = read_json(file, ManifestError)
     if not isinstance(data, dict) or set(data) != {"schema", "weights"} or not isinstance(data["weights"], dict):
         raise ManifestError(f'{file} is not of the form {{"schema": {SCHEMA}, "weights": {{...}}}}.')
