@@ -105,10 +105,12 @@ def resolve(config: ModelConfig) -> ModelConfig:
     for graft in config.grafts:
         position = known.get(graft.position, graft.position) if isinstance(graft.position, str) else graft.position
         if isinstance(position, str) and position != STEM:
-            there = sorted(known.keys() - {STEM})
-            near = hint(position, there, "")
+            there = [IMAGE, *(place for layer in table for place in layer.places)]
+            what = f"{config.base_name} has no place {position!r}."
             raise ConfigError(
-                f"{config.base_name} has no place {position!r}. {near} It has {', '.join(there)} and layer indices."
+                " ".join(
+                    filter(None, [what, hint(position, there, ""), f"It has {', '.join(there)} and layer indices."])
+                )
             )
         if isinstance(position, int) and position >= len(table) - 1:
             raise ConfigError(
