@@ -10,6 +10,7 @@ from ultralytics.utils.dist import generate_ddp_file
 
 import zoo
 from tests.families import FAMILIES
+from zoo.engine.trainer import ZooTrainer
 from zoo.errors import OptionError
 
 
