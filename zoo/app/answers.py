@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torchvision.ops import box_iou
 from ultralytics.engine.results import Results
 
 from zoo.engine.yolo import YOLO
 from zoo.errors import DataError, NoWeightsError, OptionError
-from zoo.explain import drawing, looks
+from zoo.explain import drawing, looks, pictures
 from zoo.names import parse
 from zoo.predict.draw import draw
 from zoo.weights import manifest
@@ -58,25 +57,15 @@ def engine(name: str) -> YOLO:
     return YOLO(name.strip(), pretrained=True)
 
 
-def read(file: str | Path | None) -> Image.Image:
-    """The uploaded picture.
+def read(file: str | Path | None) -> np.ndarray:
+    """The uploaded picture: RGB, uint8, `(H, W, 3)`.
 
     Raises:
         DataError: There is none, it is no image, or it is larger than 50 megapixels.
     """
     if not file:
         raise DataError("upload a picture first.")
-    try:
-        with Image.open(file) as picture:
-            width, height = picture.size
-            if width * height > MOST_MEGAPIXELS * 1_000_000:
-                raise DataError(f"the picture has {width} x {height} pixels, more than {MOST_MEGAPIXELS} megapixels.")
-            picture.load()
-            return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"this is no picture that can be read: {' '.join(str(error).split())}") from error
+    return pictures.read(file, MOST_MEGAPIXELS)
 
 
 def detect(file: str | None, name: str, conf: float, imgsz: int) -> Answer:
@@ -85,7 +74,7 @@ def detect(file: str | None, name: str, conf: float, imgsz: int) -> Answer:
     Raises:
         ZooError: The picture or the name cannot be used.
     """
-    picture, model = read(file), engine(name)
+    picture, model = read(file)[..., ::-1], engine(name)
     if len(getattr(model.model, "grafts", ())) == 0:
         raise OptionError(f"{name} is plain: there is nothing to compare it with. Choose a grafted model.")
     started = time.perf_counter()
@@ -107,7 +96,7 @@ def explain(file: str | None, name: str, conf: float, imgsz: int, at: tuple[floa
     Raises:
         ZooError: The picture, the name or the point cannot be used.
     """
-    found = looks.attention(engine(name), read(file), conf=conf, imgsz=imgsz, at=at)
+    found = looks.attention(engine(name), read(file)[..., ::-1], conf=conf, imgsz=imgsz, at=at)
     figure = drawing.draw(found)
     figure.set_dpi(120)
     figure.canvas.draw()
@@ -123,7 +112,7 @@ def compare_exports(file: str | None, name: str, conf: float, imgsz: int) -> lis
     Raises:
         ZooError: The picture or the name cannot be used.
     """
-    picture, model = np.asarray(read(file).convert("RGB"))[..., ::-1], engine(name)
+    picture, model = np.ascontiguousarray(read(file)[..., ::-1]), engine(name)
     expected, milliseconds = _timed(model, picture, conf, imgsz)
     rows = [["PyTorch", "", f"{milliseconds:.0f}", str(len(expected)), ""]]
     with tempfile.TemporaryDirectory() as folder:

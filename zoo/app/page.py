@@ -6,14 +6,20 @@ import functools
 import os
 import socket
 import tempfile
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+import numpy as np
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
+from PIL import Image
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zoo.app import answers
 from zoo.errors import OptionError, ZooError
@@ -30,6 +36,22 @@ POLICY = (
 )
 
 
+class Picture(gr.Image):
+    """Gradio's picture, as a file both ways: opened by us, and written under a name that no other answer has."""
+
+    def preprocess(self, payload: Any) -> str | None:
+        return payload.path if payload else None
+
+    def postprocess(self, value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            file = Path(self.GRADIO_CACHE, f"{uuid.uuid4().hex}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(value).save(file)
+            self.temp_files.add(str(file))
+            value = str(file)
+        return super().postprocess(value)
+
+
 def build() -> gr.Blocks:
     """The page. Questions wait in one queue and are answered one at a time."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
@@ -39,14 +61,27 @@ def build() -> gr.Blocks:
             name = gr.Dropdown(names, value=names[0], label="weights, or local-dir:PATH", allow_custom_value=True)
             conf = gr.Slider(0.01, 0.95, 0.25, step=0.01, label="least confidence")
             imgsz = gr.Slider(64, 1280, 320, step=32, label="longer side at the model, px")
-        file = gr.Image(type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"], label="picture")
+        file = Picture(type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"], label="picture")
         with gr.Tab("Detect and explain"):
             go = gr.Button("Detect", variant="primary", elem_id="detect")
             with gr.Row():
-                found = gr.Image(label="with the grafts: click to ask", interactive=False, elem_id="found")
-                without = gr.Image(label="gates shut", interactive=False, elem_id="without")
+                found = Picture(
+                    label="with the grafts: click to ask",
+                    interactive=False,
+                    buttons=["fullscreen", "download"],
+                    elem_id="found",
+                )
+                without = Picture(
+                    label="gates shut", interactive=False, buttons=["fullscreen", "download"], elem_id="without"
+                )
             said = gr.Markdown(elem_id="said")
-            looked = gr.Image(label="what the grafts look at from there", interactive=False, elem_id="looked")
+            looked = Picture(
+                type="filepath",
+                label="what the grafts look at from there",
+                interactive=False,
+                buttons=["fullscreen", "download"],
+                elem_id="looked",
+            )
         with gr.Tab("Compare exports"):
             export = gr.Button("Export and compare", elem_id="export")
             table = gr.Dataframe(
@@ -82,16 +117,24 @@ def serve(host: str = "127.0.0.1", port: int = 7860) -> None:
 def application() -> FastAPI:
     """The page as an application that no browser leaves."""
     app = FastAPI(docs_url=None, redoc_url=None)
-
-    @app.middleware("http")
-    async def stay_here(request: Request, call_next: Callable[[Request], Any]) -> Response:
-        response: Response = await call_next(request)
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        return response
-
+    app.add_middleware(_StayHere)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     return gr.mount_gradio_app(app, build(), path="", max_file_size=MOST_UPLOAD, theme=theme)
+
+
+class _StayHere:
+    """Adds to every answer that browsers may ask this server alone."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
 
 
 def _answered(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,10 +155,8 @@ def _detect(file: str | None, name: str, conf: float, imgsz: int) -> tuple[Any, 
     return answer.with_grafts, answer.without_grafts, answer.text
 
 
-def _explain(file: str | None, name: str, conf: float, imgsz: int, drawn: Any, event: gr.SelectData) -> Any:
-    picture = answers.read(file)
-    x, y = (
-        min(where * size / shown, size - 1)
-        for where, size, shown in zip(event.index, picture.size, (drawn.shape[1], drawn.shape[0]), strict=True)
-    )
+def _explain(file: str | None, name: str, conf: float, imgsz: int, drawn: str, event: gr.SelectData) -> Any:
+    (height, width), (shown_height, shown_width) = answers.read(file).shape[:2], answers.read(drawn).shape[:2]
+    x = min(event.index[0] * width / shown_width, width - 1)
+    y = min(event.index[1] * height / shown_height, height - 1)
     return answers.explain(file, name, conf, int(imgsz), (x, y))

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 from ultralytics.data.augment import LetterBox
 from ultralytics.engine.model import Model
 from ultralytics.utils import nms, ops
 
-from zoo.errors import DataError, OptionError
+from zoo.errors import OptionError
+from zoo.explain import pictures
 from zoo.layers.attention import Descriptors, Gates, Points
 from zoo.layers.graft import Graft
 
@@ -132,7 +133,7 @@ def attention(
         )
     if at is not None and box is not None:
         raise OptionError("give either at=(x, y) or box=NUMBER.")
-    picture = _read(image)
+    picture = pictures.read(image)
     seen, scale, shift = _letterbox(picture, imgsz or int(network.yaml["imgsz"]), int(max(network.stride)))
     with torch.inference_mode(), _evaluating(network):
         seen = seen.to(next(network.parameters()))
@@ -143,21 +144,6 @@ def attention(
         point = _point(picture, found, at, box)
         looks = tuple(_look(network, key, x, y, seen.shape[2:], point, scale, shift) for key, x, y in records)
     return Explanation(picture, network.names, point, scale, shift, looks, found, without)
-
-
-def _read(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """RGB, uint8, `(H, W, 3)`."""
-    if isinstance(image, np.ndarray):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise DataError(f"an array must be uint8 of (H, W, 3) in BGR, found {image.dtype} of {image.shape}.")
-        return np.ascontiguousarray(image[..., ::-1])
-    try:
-        opened = image if isinstance(image, Image.Image) else Image.open(image)
-        if opened.mode.startswith(("I", "F")):
-            raise DataError(f"{image} has pixels of mode {opened.mode}, not 8 bits a channel; convert it first.")
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{image} cannot be read as an image: {' '.join(str(error).split())}.") from error
 
 
 def _letterbox(picture: np.ndarray, imgsz: int, stride: int) -> tuple[Tensor, float, tuple[float, float]]:
