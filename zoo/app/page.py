@@ -39,6 +39,8 @@ POLICY = (
 class Picture(gr.Image):
     """Gradio's picture, as a file both ways: opened by us, and written under a name that no other answer has."""
 
+    is_template = True  # to the browser it is Gradio's own
+
     def preprocess(self, payload: Any) -> str | None:
         return payload.path if payload else None
 
