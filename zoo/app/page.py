@@ -36,24 +36,6 @@ POLICY = (
 )
 
 
-class Picture(gr.Image):
-    """Gradio's picture, as a file both ways: opened by us, and written under a name that no other answer has."""
-
-    is_template = True  # to the browser it is Gradio's own
-
-    def preprocess(self, payload: Any) -> str | None:
-        return payload.path if payload else None
-
-    def postprocess(self, value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            file = Path(self.GRADIO_CACHE, f"{uuid.uuid4().hex}.png")
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(value).save(file)
-            self.temp_files.add(str(file))
-            value = str(file)
-        return super().postprocess(value)
-
-
 def build() -> gr.Blocks:
     """The page. Questions wait in one queue and are answered one at a time."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
@@ -63,22 +45,21 @@ def build() -> gr.Blocks:
             name = gr.Dropdown(names, value=names[0], label="weights, or local-dir:PATH", allow_custom_value=True)
             conf = gr.Slider(0.01, 0.95, 0.25, step=0.01, label="least confidence")
             imgsz = gr.Slider(64, 1280, 320, step=32, label="longer side at the model, px")
-        file = Picture(type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"], label="picture")
+        file = _picture(sources=["upload", "webcam", "clipboard"], label="picture")
         with gr.Tab("Detect and explain"):
             go = gr.Button("Detect", variant="primary", elem_id="detect")
             with gr.Row():
-                found = Picture(
+                found = _picture(
                     label="with the grafts: click to ask",
                     interactive=False,
                     buttons=["fullscreen", "download"],
                     elem_id="found",
                 )
-                without = Picture(
+                without = _picture(
                     label="gates shut", interactive=False, buttons=["fullscreen", "download"], elem_id="without"
                 )
             said = gr.Markdown(elem_id="said")
-            looked = Picture(
-                type="filepath",
+            looked = _picture(
                 label="what the grafts look at from there",
                 interactive=False,
                 buttons=["fullscreen", "download"],
@@ -137,6 +118,31 @@ class _StayHere:
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+def _picture(**options: Any) -> gr.Image:
+    """Gradio's picture, as a file both ways: opened by us, and written under a name that no other answer has.
+
+    Gradio opens uploads before it asks us, and names files by content, so that two equal answers at once overwrite one
+    another. The methods are the instance's: for a subclass Gradio would write a stub into this package.
+    """
+    picture = gr.Image(type="filepath", **options)
+    stock = picture.postprocess
+
+    def preprocess(payload: Any) -> str | None:
+        return payload.path if payload else None
+
+    def postprocess(value: np.ndarray | None) -> Any:
+        if value is None:
+            return None
+        file = Path(picture.GRADIO_CACHE, f"{uuid.uuid4().hex}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(value).save(file)
+        picture.temp_files.add(str(file))
+        return stock(str(file))
+
+    picture.preprocess, picture.postprocess = preprocess, postprocess
+    return picture
 
 
 def _answered(function: Callable[..., Any]) -> Callable[..., Any]:
