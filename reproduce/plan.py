@@ -24,7 +24,7 @@ SCALING = 0.9
 """Assumed efficiency of eight cards against one."""
 CARD_GB = 80
 STEPS = 2
-SAMPLE = 2
+SAMPLE = 4
 
 
 def operations(model: nn.Module, imgsz: int) -> int:
