@@ -18,10 +18,11 @@ from filelock import FileLock
 import zoo
 from reproduce.evaluate import COCO_METRICS, coco_metrics, predict, voc_metrics
 from reproduce.job import Job
-from reproduce.plan import learning, operations
+from reproduce.plan import learning
 from zoo import records
 from zoo.errors import DataError, OptionError
 from zoo.files import sha256, write_text
+from zoo.info import gflops
 from zoo.report.runs import RECORD
 from zoo.weights import checkpoint
 
@@ -57,7 +58,7 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
         "settings": " ".join(job.settings),
         "params": sum(parameter.numel() for parameter in model.parameters()),
         "params_trained": sum(parameter.numel() for parameter in learning(model, job.freeze_base)),
-        "gflops_640": round(operations(model, 640) / 1e9, 3),
+        "gflops_640": round(gflops(model, 640), 3),
     }
     for split in ("val", "test"):
         annotations = data.parent / "annotations" / f"{split}.json"

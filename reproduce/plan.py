@@ -27,13 +27,6 @@ STEPS = 2
 SAMPLE = 4
 
 
-def operations(model: nn.Module, imgsz: int) -> int:
-    """Operations of one square image through a model in eval mode, counted by PyTorch; a multiply-add is two."""
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.zeros(1, 3, imgsz, imgsz))
-    return counter.get_total_flops()
-
-
 def learning(model: nn.Module, freeze_base: str | bool) -> list[nn.Parameter]:
     """What a training changes: all, or grafts and head, with "norm" also the base's BatchNorm."""
     norms = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
