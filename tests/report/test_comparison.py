@@ -108,7 +108,7 @@ def test_costs_are_those_of_the_runs_and_latency_that_which_is_given():
     found += runs("yolov8n_hat", [0.7], parameters=None, gflops=None)
     got = lines(found, latency={"yolov8n_dattn": (22.0, 2.0), "yolov8n": (11.0, None)})
     cells = got["yolov8n_dattn"].cells
-    assert (cells["seeds"], cells["gates"], cells["hours"]) == ("2, 1 cut", "9: 0.30", "1.50")
+    assert (cells["seeds"], cells["gates"], cells["hours"]) == ("2, 1 cut", "9: 0.3", "1.50")
     assert (cells["params"], cells["gflops"], cells["ms"]) == ("3.28", "8.5", "22.0 (2.00 x base)")
     assert got["yolov8n"].cells["ms"] == "11.0" and got["yolov8n_hat"].costs == {}
     assert lines(found)["yolov8n_dattn"].cells["ms"] == ""
@@ -224,7 +224,7 @@ def test_rows_of_csv_files(tmp_path):
     (comparison,) = compare(read([table(tmp_path / "shapes.csv", rows), tmp_path / "speed.csv"]))
     got = {line.label: line for line in comparison.lines}
     assert comparison.title == "shapes" and got["yolov8n_hat"].cells["seeds"] == "1, 1 failed"
-    assert got["yolov8n_hat"].cells["gates"] == "21: 0.50" and got["yolov8n_hat"].cells["hours"] == "2.00"
+    assert got["yolov8n_hat"].cells["gates"] == "21: 0.5" and got["yolov8n_hat"].cells["hours"] == "2.00"
     assert got["yolov8n_hat"].cells["base"] == "+0.200, one seed" and got["yolov8n_hat"].cells["params"] == ""
     bad = table(tmp_path / "bad.csv", [{"model": "yolov8n", "seed": 1, "val_mAP50-95": "high"}])
     with pytest.raises(DataError, match=r"bad\.csv: val_mAP50-95 of yolov8n, seed 1, is 'high', not a number"):

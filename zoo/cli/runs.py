@@ -17,6 +17,7 @@ def add_verbs(add: Add) -> None:
     reporting.add_argument("--out", type=Path, default="report.html", help="the page (default: %(default)s)")
     reporting.add_argument("--metric", help="column to compare (default: mAP50-95 on test, else on val)")
     reporting.add_argument("--control", help="compare all models to this one (default: each to its plain base)")
+    reporting.add_argument("--images", action="store_true", help="show images on which control and best model differ")
     reporting.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write everything as JSON")
     reporting.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write one row a model as CSV")
 
@@ -32,18 +33,29 @@ def sweep(plan: Path) -> None:
 
 
 def report(
-    paths: list[str], out: Path, metric: str | None, control: str | None, json_file: Path | None, csv_file: Path | None
+    paths: list[str],
+    out: Path,
+    metric: str | None,
+    control: str | None,
+    images: bool,
+    json_file: Path | None,
+    csv_file: Path | None,
 ) -> None:
     """Compare models over seeds on one HTML page, which is one file.
 
-    Runs are compared that share data and settings, the models of each group over the seeds they share.
+    Runs are compared that share data and settings, the models of each group over the seeds they share. With --images,
+    the checkpoints of two runs look at the images again.
     """
     from zoo.report import export, page
     from zoo.report.comparison import compare
     from zoo.report.runs import read
 
     comparisons = compare(read(paths), metric, control=control)
-    for file, write in ((out, page.render), (json_file, export.to_json), (csv_file, export.to_csv)):
+    pictures = None
+    if images:
+        from zoo.engine.differing import pictures
+    write_text(out, page.render(comparisons, pictures))
+    for file, write in ((json_file, export.to_json), (csv_file, export.to_csv)):
         if file:
             write_text(file, write(comparisons))
     for each in comparisons:

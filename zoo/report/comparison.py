@@ -30,7 +30,7 @@ COLUMNS = {
     "gflops": "GFLOPs",
     "ms": "ms an image",
     "shut": "with the gates shut",
-    "gates": "norm of gamma by layer",
+    "gates": "gates by layer",
     "hours": "hours a run",
 }
 COSTS = {"params": "parameters, M", "gflops": "GFLOPs", "ms": "ms an image"}
@@ -178,6 +178,8 @@ def _compare(
         _line(label, runs, scored[label], (name, split), differences[label], label in controls, latency.get(label))
         for label, runs in members.items()
     ]
+    # What run.json holds of a gate does not depend on its channels; older rows have the norm.
+    gates = "mean |gamma|" if all(run.record for run in group) else "norm of gamma"
     lines.sort(key=lambda line: (-line.score.mean if line.score else math.inf, line.label))
     return Comparison(
         title=title(group),
@@ -187,7 +189,7 @@ def _compare(
         control=control,
         lines=tuple(lines),
         notes=tuple(notes(lines, roles, name, split)),
-        heads=COLUMNS | {"score": name, "gflops": f"GFLOPs at {_flops_imgsz(group)} px"},
+        heads=COLUMNS | {"score": name, "gflops": f"GFLOPs at {_flops_imgsz(group)} px", "gates": f"{gates} by layer"},
     )
 
 
@@ -312,12 +314,13 @@ def _flops_imgsz(group: Sequence[Run]) -> str:
 
 
 def _gates(runs: Sequence[Run]) -> str:
-    """Mean over the runs of the norms of gamma, by layer."""
-    norms: dict[str, list[float]] = {}
+    """Mean over the runs of how far the gates are open, by layer."""
+    found: dict[str, list[float]] = {}
     for run in runs:
-        for layer, norm in run.gates.items():
-            norms.setdefault(layer, []).append(norm)
-    return ", ".join(f"{layer}: {statistics.mean(values):.2f}" for layer, values in norms.items())
+        for layer, gate in run.gates.items():
+            if gate is not None:
+                found.setdefault(layer, []).append(gate)
+    return ", ".join(f"{layer}: {statistics.mean(values):.2g}" for layer, values in found.items())
 
 
 def _number(run: Run, metric: str, split: str) -> float:

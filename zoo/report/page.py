@@ -175,8 +175,8 @@ def _gates(comparison: Comparison, drawn: Mapping[str, Look]) -> dict[str, Any] 
         return None
     return {
         "title": "Gates",
-        "text": f"Norm of gamma by epoch; at zero, a graft does nothing.{_few(comparison)}",
-        "svg": charts.curves(series, own, "norm of gamma", zero=True),
+        "text": f"Mean |gamma| by epoch; at zero, a graft does nothing.{_few(comparison)}",
+        "svg": charts.curves(series, own, "mean |gamma|", zero=True),
         "legend": [
             {"label": label, "look": look, "dashes": charts.DASH_ARRAYS[look.dash]} for label, look in own.items()
         ],

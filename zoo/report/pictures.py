@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 COUNT = 12
 
-_IOU = 0.5
+IOU = 0.5
 _WIDTH = 300
 _COLOURS = ("#2f81f7", "#e5534b", "#2da44e", "#d29922", "#a371f7", "#39c5cf", "#db61a2", "#f0883e")
 
@@ -103,7 +103,7 @@ def _matched(found: Sequence[Box], truth: Sequence[Box]) -> int:
     """How many of the truth were found, each by one box of its class."""
     left = list(truth)
     for box in sorted(found, key=lambda box: -(box.confidence or 0)):
-        alike = [other for other in left if other.label == box.label and overlap(box, other) >= _IOU]
+        alike = [other for other in left if other.label == box.label and overlap(box, other) >= IOU]
         if alike:
             left.remove(max(alike, key=lambda other: overlap(box, other)))
     return len(truth) - len(left)

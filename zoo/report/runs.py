@@ -70,7 +70,7 @@ class Run:
     resumed: int = 0
     metrics: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
-    gates: Mapping[str, float] = field(default_factory=dict)
+    gates: Mapping[str, float | None] = field(default_factory=dict)
     images_per_second: float | None = None
     seconds: float | None = None
     machine: str = ""
