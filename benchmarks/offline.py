@@ -1,0 +1,118 @@
+"""Which connections each verb tries that nobody asked for, into `results/offline.csv`; each count should be zero.
+
+Run: `python -m benchmarks.offline`, on Linux with `unshare`, `ip` and `strace`. Every command runs as a new user's
+would: in a network namespace that has a loopback device and no route, with empty settings and caches, and without the
+switches that keep Ultralytics and the Hub offline. `strace` records each `connect` of each of its processes; what goes
+neither to a local socket nor to the loopback device counts, and so does every look-up of a name. The last row is the
+fast tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from reproduce.datasets import digits, layout
+from zoo import records
+
+ROOT = Path(__file__).parents[1]
+TABLE = ROOT / "results" / "offline.csv"
+MODEL = "yolov8n_dattn.digits"
+SHORT = "data=data.yaml imgsz=64 batch=4 device=cpu plots=False"
+VERBS = {
+    "list": "list --pretrained",
+    "info": f"info {MODEL}",
+    "verify": f"verify {MODEL}",
+    "predict": f"predict {MODEL} images/train video.mp4 --json d.json --csv d.csv --txt --crops",
+    "track": f"track {MODEL} video.mp4",
+    "train": f"train yolov8n_dattn {SHORT} epochs=1",
+    "val": f"val {MODEL} {SHORT}",
+    "export": f"export {MODEL} format=onnx imgsz=64",
+    "benchmark": f"benchmark {MODEL} data=data.yaml imgsz=64 format=onnx",
+    "explain": f"explain {MODEL} images/train/00000.png",
+    "report": f"report {ROOT / 'results' / 'digits.csv'}",
+    "push": f"push {MODEL} foo",
+}
+NOT_RUN = {"app", "card", "compare", "graft", "pull", "sweep"}
+"""Verbs whose own tests look at their connections, or that only start others, or write into the checkout."""
+LOCAL = re.compile(r"AF_UNIX|AF_NETLINK|AF_UNSPEC|inet_addr\(\"127\.|::1\"|::ffff:127\.")
+CONTROL = "import socket; socket.socket().connect_ex(('192.0.2.1', 80))"
+NAMESPACE = ["unshare", "--map-root-user", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
+
+
+def make_data(folder: Path) -> None:
+    """A small data set and a short video."""
+    import cv2
+
+    for split in ("train", "val"):
+        layout.write_split(folder, split, digits.NAMES, (digits.compose(split, index) for index in range(8)))
+    layout.write_yaml(folder, digits.NAMES, {"train": "", "val": ""})
+    writer = cv2.VideoWriter(str(folder / "video.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 10, (192, 192))
+    for index in range(8):
+        pixels = digits.compose("val", index, (192, 192)).pixels
+        assert pixels is not None
+        writer.write(pixels[..., ::-1].copy())
+    writer.release()
+
+
+def watch(command: list[str], folder: Path, home: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run a command without a network; what it printed, and the connections that it tried."""
+    hidden = {"YOLO_OFFLINE", "YOLO_AUTOINSTALL", "HF_HUB_OFFLINE", "HF_TOKEN", "http_proxy", "https_proxy"}
+    environment = {key: value for key, value in os.environ.items() if key not in hidden}
+    environment |= {
+        "HOME": str(home),
+        "HF_HOME": str(home / "hf"),
+        "YOLO_CONFIG_DIR": str(home),
+        "PYTHONPATH": str(ROOT),
+    }
+    log = home / "connections.log"
+    trace = ["strace", "-f", "-qq", "-e", "trace=connect", "-e", "signal=none", "-o", str(log)]
+    done = subprocess.run([*NAMESPACE, *trace, *command], cwd=folder, env=environment, capture_output=True, text=True)
+    calls = log.read_text(errors="replace").splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    tried = [call for call in calls if "connect(" in call]
+    return done, [call for call in tried if "htons(53)" in call or not LOCAL.search(call)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--verbs", nargs="+", choices=list(VERBS), default=list(VERBS))
+    parser.add_argument("--no-tests", action="store_false", dest="tests", help="leave the fast tests out")
+    parser.add_argument("--output", type=Path, default=TABLE)
+    options = parser.parse_args()
+    if missing := [program for program in ("unshare", "ip", "strace") if not shutil.which(program)]:
+        parser.error(f"this machine lacks {', '.join(missing)}")
+
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        make_data(folder)
+        if not watch([sys.executable, "-c", CONTROL], folder, folder)[1]:
+            parser.error("a connection that was made on purpose was not seen")
+        runs = [(verb, folder, ["-m", "zoo", *shlex.split(VERBS[verb])]) for verb in options.verbs]
+        if options.tests:
+            runs.append(("fast tests", ROOT, ["-m", "pytest", "-q", "-m", "fast", "-p", "no:cacheprovider"]))
+        for name, place, arguments in runs:
+            home = folder / f"home of {name}"
+            home.mkdir()
+            done, connections = watch([sys.executable, *arguments], place, home)
+            words = f"zoo {VERBS[name]}" if name in VERBS else "pytest -m fast"
+            row = {"verb": name, "command": words.replace(f"{ROOT}/", ""), "exit": done.returncode}
+            rows.append(row | {"connections": len(connections)})
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+            for line in [*connections[:5], *(done.stderr.splitlines()[-5:] if done.returncode else [])]:
+                print(f"    {line}", flush=True)
+    about = records.environment(packages=("torch", "ultralytics"))
+    records.write(options.output, [row | about for row in rows])
+    return int(any(row["connections"] for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
