@@ -16,6 +16,7 @@ from zoo.predict.sources import IMAGES, VIDEOS, Sources, is_video
 
 if TYPE_CHECKING:
     import ultralytics
+    from ultralytics.engine.predictor import BasePredictor
     from ultralytics.engine.results import Results
 
 
@@ -72,6 +73,7 @@ class Frames:
         self._batch = batch
         self._imgsz = imgsz or model.overrides.get("imgsz") or 640
         self._downloads = downloads
+        self._predictor = _reading_ahead(model.task_map[model.task]["predictor"])
         self._settings = {"imgsz": self._imgsz, "batch": batch, **settings}
 
     def count(self) -> int | None:
@@ -118,9 +120,10 @@ class Frames:
             self.broken[stream] = " ".join(str(error).split())
 
     def _results(self, source: Files | str, persist: bool) -> Iterator[Results]:
+        settings = {"stream": True, "verbose": False, "predictor": self._predictor, **self._settings}
         if self._track:
-            return self._model.track(source, stream=True, persist=persist, verbose=False, **self._settings)
-        return self._model.predict(source, stream=True, verbose=False, **self._settings)
+            return self._model.track(source, persist=persist, **settings)
+        return self._model.predict(source, **settings)
 
     def _fetch(self, url: str) -> list[Path]:
         self._downloads.mkdir(parents=True, exist_ok=True)
@@ -129,6 +132,17 @@ class Frames:
         except (OSError, ValueError) as error:
             self.broken[url] = " ".join(str(error).split())
             return []
+
+
+def _reading_ahead(predictor: type[BasePredictor]) -> type[BasePredictor]:
+    """A predictor that decodes the next batch while the model looks at this one; Ultralytics does so on GPUs alone."""
+
+    class ReadingAhead(predictor):  # type: ignore[valid-type, misc]
+        def setup_model(self, *args: Any, **settings: Any) -> None:
+            super().setup_model(*args, **settings)
+            self.model.prefetch = True
+
+    return ReadingAhead
 
 
 def _is_download(stream: str) -> bool:
