@@ -16,9 +16,9 @@ from reproduce import measure, plan
 from reproduce.datasets.fetch import fetch
 from reproduce.datasets.prepare import prepare
 from reproduce.job import Job, Recipe, load_recipe
-from zoo import shipped
 from zoo.errors import OptionError
 from zoo.files import CONFIG_FILE, write_text
+from zoo.publish import repository
 from zoo.report.runs import RECORD
 from zoo.weights import saved
 
@@ -124,9 +124,7 @@ def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
     chosen = replace(job, seed=int(row["seed"]))
     if not (chosen.directory / "weights" / "zoo").is_dir():
         raise OptionError(f"seed {chosen.seed} is the median of {len(rows)}, and there is no run {chosen.directory}.")
-    shipped.ship(
-        chosen.directory / "weights" / "zoo",
-        f"{job.model}.{job.recipe}",
+    facts = repository.Facts(
         dataset=recipe.dataset["name"],
         dataset_license=recipe.dataset["license"],
         dataset_source=recipe.dataset["source"],
@@ -141,6 +139,7 @@ def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
         versions=json.loads(row["versions"]),
         started_from=started_from(row["base_weights"]),
     )
+    repository.add(chosen.directory / "weights" / "zoo", f"{job.model}.{job.recipe}", facts)
     return row
 
 

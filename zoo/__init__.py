@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.factory import create
     from zoo.info import ModelInfo, list_models, model_info
     from zoo.layers.blocks import register_block
-    from zoo.publish import push_to_hub
+    from zoo.publish.hub import push_to_hub
     from zoo.weights.adapters import Adapters
     from zoo.weights.saved import save
 
@@ -43,7 +43,7 @@ _LAZY = {
     "create": "zoo.factory",
     "list_models": "zoo.info",
     "model_info": "zoo.info",
-    "push_to_hub": "zoo.publish",
+    "push_to_hub": "zoo.publish.hub",
     "register_block": "zoo.layers.blocks",
     "save": "zoo.weights.saved",
 }

@@ -57,7 +57,7 @@ def create(
     """
     wanted = parse(name)
     has_weights = pretrained or wanted.tag or wanted.kind != "model"
-    if base_weights and (pretrained or wanted.tag):
+    if base_weights and (pretrained or wanted.tag) and not (pretrained and _is_adapter(name)):
         raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
     if width is not None and (base_weights or has_weights):
         raise OptionError(f"{name}: no weights fit width={width}; leave the width out, or the weights.")
@@ -78,8 +78,7 @@ def create(
             name, entry = manifest.find(name)
             config = replace(config.with_classes(entry.num_classes, entry.class_names), imgsz=entry.imgsz)
         if pretrained:
-            tensors = read_tensors(find.resolve(name))
-            model = _with_weights(replace(config, class_width=class_head(tensors)[1]), tensors)
+            model = _rebuilt(name, trained(name), base_weights)
         elif base_weights:
             model = _with_base(config, base_weights)
         else:
@@ -90,6 +89,26 @@ def create(
         fresh = model.reset_classes(before.with_classes(num_classes).num_classes)
         LOGGER.warning("%s: %d classes, freshly initialised: %s", name, num_classes, ", ".join(fresh))
     return model
+
+
+def trained(name: str) -> saved.Saved:
+    """Trained weights of the zoo, found and verified, and the configuration they fit.
+
+    Args:
+        name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
+
+    Raises:
+        WeightsError: As in `create`.
+    """
+    full_name, entry = manifest.find(name)
+    tensors = read_tensors(find.resolve(full_name))
+    config = registry.get_config(parse(full_name)).with_classes(entry.num_classes, entry.class_names)
+    config = replace(config, imgsz=entry.imgsz, class_width=class_head(tensors)[1])
+    return saved.Saved(config, tensors, entry.base_tensors or None)
+
+
+def _is_adapter(name: str) -> bool:
+    return bool(manifest.find(name)[1].base_tensors)
 
 
 def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> GraftedDetectionModel:

@@ -141,7 +141,7 @@ def test_the_median_seed_ships_with_where_it_started_from(tmp_path, monkeypatch)
         pipeline.run(asked)
     (tmp_path / "runs" / "bccd" / "yolov8n_dattn-s2-pretrained" / "weights" / "zoo").mkdir(parents=True)
     shipped = {}
-    monkeypatch.setattr(pipeline.shipped, "ship", lambda folder, name, **facts: shipped.update(facts, name=name))
+    monkeypatch.setattr(pipeline.repository, "add", lambda folder, name, facts: shipped.update(vars(facts), name=name))
     assert pipeline.run(asked)["seed"] == "2"
     assert shipped["name"] == "yolov8n_dattn.bccd" and shipped["metrics"] == {"val": {"mAP50": 0.9, "mAP50-95": 0.5}}
     assert shipped["started_from"] == measure.base(asked) and "--seed 2" in shipped["recipe"]

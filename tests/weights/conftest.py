@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import zoo
-from zoo import assets, shipped
+from zoo import assets
 from zoo.detector import GraftedDetectionModel
+from zoo.publish import repository
 
 
 def randomized(name: str, num_classes: int = 80) -> GraftedDetectionModel:
@@ -48,9 +49,7 @@ def put(shelf, tmp_path):
 
     def ship(name: str, model: GraftedDetectionModel) -> Path:
         model.names = {i: f"class {i}" for i in range(model.config.num_classes)}
-        shipped.ship(
-            zoo.save(model, tmp_path / "run" / name),
-            name,
+        facts = repository.Facts(
             dataset="Test set",
             dataset_license="MIT",
             dataset_source="Nowhere.",
@@ -60,6 +59,7 @@ def put(shelf, tmp_path):
             commit="abc",
             versions={"torch": "2"},
         )
+        repository.add(zoo.save(model, tmp_path / "run" / name), name, facts)
         return shelf / "weights" / f"{name}.safetensors"
 
     return ship

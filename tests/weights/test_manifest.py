@@ -31,7 +31,7 @@ def test_added_in_order_and_replaced_in_place(tmp_path):
     found = manifest.entries(file)
     assert list(found) == ["z.b", "a.b", "z.a"]
     assert [each.dataset for each in found.values()] == ["first", "second", "first"]
-    assert json.loads(file.read_text())["schema"] == 1
+    assert json.loads(file.read_text())["schema"] == manifest.SCHEMA
 
 
 def test_the_first_tag_is_the_default(monkeypatch, tmp_path):

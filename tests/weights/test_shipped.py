@@ -9,14 +9,15 @@ import torch
 
 import zoo
 from tests.weights.conftest import randomized
-from zoo import errors, shipped
+from zoo import errors
+from zoo.publish import repository
 from zoo.report import cards
 from zoo.weights import manifest
 
 
 @pytest.mark.parametrize("name", manifest.entries())
 def test_every_shipped_entry_holds(name):
-    (verdict,) = shipped.verify([name])
+    (verdict,) = repository.verify([name])
     assert verdict.failures == ()
 
 
@@ -33,14 +34,14 @@ def shipped_one(put):
 
 
 def test_ship_leaves_file_entry_and_card_that_verify(shelf, shipped_one):
-    assert shipped.verify() == [shipped.Verdict("yolov8n_dattn.one", ())]
-    assert shipped.verify(["yolov8n_dattn"]) == shipped.verify()
+    assert repository.verify() == [repository.Verdict("yolov8n_dattn.one", ())]
+    assert repository.verify(["yolov8n_dattn"]) == repository.verify()
     assert (shelf / "cards" / "yolov8n_dattn.one.md").is_file()
 
 
 def test_verify_names_what_is_wrong(shelf, shipped_one):
     def failures():
-        (verdict,) = shipped.verify()
+        (verdict,) = repository.verify()
         return " ".join(verdict.failures)
 
     card = cards.path("yolov8n_dattn.one")
@@ -66,11 +67,11 @@ def test_the_known_answer_sees_the_graft():
     model = randomized("yolov8n_dattn", num_classes=3)
     with torch.no_grad():
         model.grafts["9"].gamma.fill_(3)  # layers of random weights damp what passes through them
-    answer = shipped.known_answer(model)
-    assert answer == shipped.known_answer(model)
+    answer = repository.known_answer(model)
+    assert answer == repository.known_answer(model)
     with torch.no_grad():
         model.grafts["9"].gamma.zero_()
-    assert max(abs(a - b) for a, b in zip(answer, shipped.known_answer(model), strict=True)) > 0.02
+    assert max(abs(a - b) for a, b in zip(answer, repository.known_answer(model), strict=True)) > 0.02
 
 
 def test_shipping_nonsense_leaves_the_repository_as_it_was(shelf, put):

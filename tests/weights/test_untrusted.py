@@ -274,6 +274,8 @@ def entry(**changes) -> dict:
         {"metrics": {"val": 0.9}},
         {"recipe": "two\nlines"},
         {"surprise": 1},
+        {"base_tensors": "0" * 63},
+        {"base_tensors": None},
     ],
 )
 def test_manifest_entries_that_are_refused(tmp_path, changes):
@@ -290,7 +292,7 @@ def test_manifest_entries_that_are_refused(tmp_path, changes):
         "",
         "[]",
         "{}",
-        '{"schema": 2, "weights": {}}',
+        '{"schema": 3, "weights": {}}',
         '{"schema": true, "weights": {}}',
         '{"schema": 1, "weights": []}',
         '{"schema": 1, "weights": {}, "weights": {}}',

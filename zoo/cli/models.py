@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import zoo
 from zoo import places
 from zoo.cli import table
 from zoo.cli.arguments import Add
-from zoo.errors import UnknownBlockError, UnknownModelError, WeightsError
+from zoo.errors import OptionError, UnknownBlockError, UnknownModelError, WeightsError
 from zoo.layers.blocks import describe
 
 
@@ -24,7 +25,9 @@ def add_verbs(add: Add) -> None:
 
     add(info).add_argument("name", metavar="NAME", help="a name that `zoo list` prints")
     add(card).add_argument("name", metavar="NAME", nargs="?", help="ARCHITECTURE or ARCHITECTURE.TAG")
-    add(verify).add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
+    verifying = add(verify)
+    verifying.add_argument("names", metavar="NAME", nargs="*", help="ARCHITECTURE or ARCHITECTURE.TAG")
+    verifying.add_argument("--dir", dest="folder", metavar="DIR", type=Path, help="a folder that `zoo pull` filled")
 
 
 def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> None:
@@ -103,14 +106,16 @@ def info(name: str) -> None:
         table.show(["place", "index", "module", "stride", "channels"], rows)
 
 
-def verify(names: list[str]) -> None:
-    """Check the shipped weights: file, hash, tensors, known output, card.
+def verify(names: list[str], folder: Path | None) -> None:
+    """Check weights: file, hash, tensors, known output, card.
 
-    All of them when no NAME is given.
+    All of them when no NAME is given. --dir checks size and hash of the files in a folder that `zoo pull` filled.
     """
-    from zoo import shipped
+    from zoo.publish import repository
 
-    verdicts = shipped.verify(names)
+    if folder and names:
+        raise OptionError("--dir checks what is in the folder; leave NAME out.")
+    verdicts = repository.verify_folder(folder) if folder else repository.verify(names)
     for verdict in verdicts:
         print(f"{verdict.name}: {' '.join(verdict.failures) or 'ok'}")
     wrong = sum(bool(verdict.failures) for verdict in verdicts)

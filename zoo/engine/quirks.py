@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import torch
@@ -169,7 +169,7 @@ def cause_of_unreadable(message: str) -> str:
     return "it cannot be decoded as an image" if "pi_heif" in message or "pi-heif" in message else message
 
 
-def frozen_base(freeze: Any, layers: nn.Sequential) -> bool | str:
+def frozen_base(freeze: Any, layers: nn.Sequential) -> bool | Literal["norm"]:
     """Whether `freeze` freezes all before the head: `True`, `"norm"` where batch norms are left out, else `False`."""
     if not isinstance(freeze, list):
         return False

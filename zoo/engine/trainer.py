@@ -43,8 +43,9 @@ class ZooTrainer(DetectionTrainer):
     """Ultralytics' detection trainer for models that carry grafts.
 
     A run leaves `weights/zoo/{model.safetensors,config.json,README.md}` beside Ultralytics' own `best.pt`, from the
-    same best epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`. Checkpoints are written to another name
-    and renamed, so that a full disk or a kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
+    same best epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`; `weights/adapter/` is the same
+    without the base, after `freeze_base`. Checkpoints are written to another name and renamed, so that a full disk or a
+    kill leaves the one before. Under torchrun it also trains on CPU, by gloo.
 
     Grafts are optimised as Ultralytics optimises every layer: sparing gates and position tables from decay was measured
     to change nothing (`results/ablations/decay.csv`), and a learning rate of their own was not tried.
@@ -288,6 +289,8 @@ class ZooTrainer(DetectionTrainer):
                 model.yaml["imgsz"] = self.args.imgsz
                 folder = saved.save(model, self.wdir / "zoo")
                 write_text(folder / "README.md", cards.render_model(model.config, f"local-dir:{folder}"))
+                if frozen := quirks.frozen_base(self.args.freeze, model.model):
+                    saved.save(model, self.wdir / "adapter", adapter=frozen)
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1

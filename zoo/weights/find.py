@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from zoo import assets
-from zoo.errors import HubError, IntegrityError, SourceError, WeightsError, ZooError
+from zoo.errors import HubError, IntegrityError, SourceError, ZooError
 from zoo.files import MODEL_FILE, sha256
 from zoo.weights import manifest
 from zoo.weights.manifest import Entry
@@ -15,8 +15,8 @@ from zoo.weights.manifest import Entry
 def resolve(name: str) -> Path:
     """Find the file of some trained weights and verify it before anybody reads a tensor.
 
-    Sources are tried in the manifest's order: `repo:` in the folder that `ZOO_WEIGHTS_DIR` names, then in the checkout
-    or installed package; `hf:` in the Hugging Face cache, then on the Hub at the pinned commit.
+    The folder that `ZOO_WEIGHTS_DIR` names comes first, then the manifest's sources in their order: `repo:` in the
+    checkout or installed package; `hf:` in the Hugging Face cache, then on the Hub at the pinned commit.
 
     Args:
         name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
@@ -29,16 +29,24 @@ def resolve(name: str) -> Path:
     """
     full_name, entry = manifest.find(name)
     failures: list[ZooError] = []
-    for source in entry.sources:
+    for place in [file_name(full_name), *entry.sources]:
         try:
-            return _from_hub(source, entry) if source.startswith("hf:") else _from_folders(source, entry)
+            if place.startswith("hf:"):
+                return _from_hub(place, entry)
+            if path := _local(place):
+                return verified(path, entry.sha256, entry.bytes)
         except ZooError as failure:
             failures.append(failure)
     error = IntegrityError if any(isinstance(failure, IntegrityError) for failure in failures) else SourceError
     raise error(
-        f"no usable file for {full_name}: {' '.join(map(str, failures))} "
+        f"no usable file for {full_name}: {' '.join(map(str, failures))} {_ways(full_name, entry)} "
         f"Weights on this machine: {', '.join(_local_names()) or 'none'}."
     ) from failures[0]
+
+
+def file_name(full_name: str) -> str:
+    """Of some weights in the folder that `ZOO_WEIGHTS_DIR` names."""
+    return f"{full_name}.safetensors"
 
 
 def chosen_folder() -> Path | None:
@@ -47,29 +55,36 @@ def chosen_folder() -> Path | None:
     return Path(folder) if folder else None
 
 
-def _places(source: str) -> list[Path]:
-    """Where the file of a `repo:` source may lie, first choice first."""
-    file = Path(source.removeprefix("repo:"))
-    chosen = chosen_folder()
-    return ([chosen / file.name] if chosen else []) + [assets.root() / file]
+def _local(place: str) -> Path | None:
+    """Where the file of a `repo:` source lies, or one of the user's own folder; `None` if the user named no folder."""
+    if place.startswith("repo:"):
+        return assets.root() / place.removeprefix("repo:")
+    folder = chosen_folder()
+    return folder / place if folder else None
 
 
 def _local_names() -> list[str]:
     return [
         name
         for name, entry in manifest.entries().items()
-        if any(path.is_file() for source in entry.sources if source.startswith("repo:") for path in _places(source))
+        if any(
+            (path := _local(place)) and path.is_file()
+            for place in (file_name(name), *entry.sources)
+            if not place.startswith("hf:")
+        )
     ]
 
 
-def _from_folders(source: str, entry: Entry) -> Path:
-    failures: list[WeightsError] = []
-    for path in _places(source):
-        try:
-            return verified(path, entry.sha256, entry.bytes)
-        except WeightsError as failure:
-            failures.append(failure)
-    raise next((failure for failure in failures if isinstance(failure, IntegrityError)), failures[0])
+def _ways(full_name: str, entry: Entry) -> str:
+    """How to come by weights that are not at hand."""
+    pushed = [source.removeprefix("hf:").partition("@")[0] for source in entry.sources if source.startswith("hf:")]
+    hub = f"zoo pull DIR {full_name} on a machine that reaches the Hub ({pushed[0]})" if pushed else ""
+    ways = [
+        "run from a checkout of the repository, whose weights/ holds every tag",
+        f"set ZOO_WEIGHTS_DIR to a folder that holds {file_name(full_name)}",
+        f"fill such a folder with: {hub}" if hub else "wait for its push to the Hub, which has not got it yet",
+    ]
+    return f"Ways to it: (1) {ways[0]}; (2) {ways[1]}; (3) {ways[2]}."
 
 
 def _from_hub(source: str, entry: Entry) -> Path:

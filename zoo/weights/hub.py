@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot_download
+from huggingface_hub import (
+    constants,
+    get_hf_file_metadata,
+    hf_hub_download,
+    hf_hub_url,
+    scan_cache_dir,
+    snapshot_download,
+)
 from huggingface_hub.errors import (
     CacheNotFound,
     EntryNotFoundError,
@@ -54,6 +61,20 @@ def snapshot(repo_id: str, revision: str | None = None) -> Path:
     if absent:
         raise HubError(f"{spec} has no {' and no '.join(absent)}: it was not written by zoo.push_to_hub.")
     return folder
+
+
+def commit_with(repo_id: str, file: str, digest: str) -> str | None:
+    """The newest commit of a repository if its file there has this sha256; `None` if it has not, or does not exist.
+
+    Raises:
+        HubError: The Hub refused or failed otherwise.
+    """
+    with explained(f"{file} of {repo_id}"):
+        try:
+            found = get_hf_file_metadata(hf_hub_url(repo_id, file))
+        except (RepositoryNotFoundError, EntryNotFoundError, RevisionNotFoundError):
+            return None
+    return found.commit_hash if found.etag == digest else None
 
 
 @contextmanager

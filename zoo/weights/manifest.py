@@ -21,7 +21,8 @@ from zoo.errors import ManifestError, NoWeightsError, UnknownTagError
 from zoo.files import is_sha256, read_json, write_text
 from zoo.names import parse
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of what is written; 2 added `base_tensors`, and manifests of schema 1 are read as before."""
 
 _NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _HF_SOURCE = re.compile(r"hf:[\w.-]{1,96}/[\w.-]{1,96}@[0-9a-f]{40}", re.ASCII)
@@ -45,10 +46,11 @@ class Entry:
         recipe: The command that trained it.
         commit: Commit of this repository that it was trained with.
         versions: Of the libraries it was trained with.
-        known_answer: Output of the model for a fixed input, see `zoo.shipped.known_answer`.
+        known_answer: Output of the model for a fixed input, see `zoo.publish.repository.known_answer`.
         dataset_license: Licence of the training data.
         dataset_source: Where the training data can be had.
         started_from: The weights that training started from, empty where it started from random ones.
+        base_tensors: For an adapter, the fingerprint of what its base lends it; empty for a whole model.
     """
 
     sha256: str
@@ -67,6 +69,7 @@ class Entry:
     dataset_license: str = ""
     dataset_source: str = ""
     started_from: str = ""
+    base_tensors: str = ""
 
     def __post_init__(self) -> None:
         _check(is_sha256(self.sha256), "sha256", "64 hex digits", self.sha256)
@@ -79,6 +82,8 @@ class Entry:
         for key in ("dataset_license", "dataset_source", "started_from"):
             value = getattr(self, key)
             _check(isinstance(value, str) and value.isprintable(), key, "one line of text", value)
+        is_base = self.base_tensors == "" or is_sha256(self.base_tensors)
+        _check(is_base, "base_tensors", "64 hex digits, or empty", self.base_tensors)
         object.__setattr__(self, "class_names", _strings("class_names", self.class_names))
         _check(len(self.class_names) == self.num_classes, "class_names", f"{self.num_classes} names", self.class_names)
         object.__setattr__(self, "sources", _strings("sources", self.sources))
@@ -100,7 +105,7 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, the inverse of `from_dict`."""
         written = {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
-        return {key: value for key, value in written.items() if value or key != "started_from"}
+        return {key: value for key, value in written.items() if value or key not in {"started_from", "base_tensors"}}
 
     @classmethod
     def from_dict(cls, data: Any) -> Entry:
@@ -153,8 +158,8 @@ def _read(file: Path, *state: int) -> dict[str, Entry]:
     data = read_json(file, ManifestError)
     if not isinstance(data, dict) or set(data) != {"schema", "weights"} or not isinstance(data["weights"], dict):
         raise ManifestError(f'{file} is not of the form {{"schema": {SCHEMA}, "weights": {{...}}}}.')
-    if type(data["schema"]) is not int or data["schema"] != SCHEMA:
-        raise ManifestError(f"{file} has schema {data['schema']!r}, not {SCHEMA}; update yolo-attention-zoo.")
+    if type(data["schema"]) is not int or not 1 <= data["schema"] <= SCHEMA:
+        raise ManifestError(f"{file} has schema {data['schema']!r}, not 1 to {SCHEMA}; update yolo-attention-zoo.")
     found = {}
     for name, fields_ in data["weights"].items():
         check_name(name)

@@ -15,7 +15,10 @@ import torch
 from huggingface_hub import constants
 
 import zoo
-from zoo import assets, publish, shipped
+from zoo import assets
+from zoo.publish import hub as publishing
+from zoo.publish import pull as pulling
+from zoo.publish import repository
 from zoo.weights import find, hub
 
 
@@ -39,7 +42,19 @@ def resolve(name: str) -> str:
 
 
 def push(name: str, repo_id: str, **options: object) -> str:
-    return publish.push(name, repo_id, **options).oid
+    return publishing.push(name, repo_id, **options).oid
+
+
+def push_all(org: str) -> dict[str, str]:
+    return {upload.name: commit for upload, commit in publishing.push_all(org)}
+
+
+def plan(org: str) -> dict[str, str | None]:
+    return {upload.name: upload.commit for upload in publishing.plan(org)}
+
+
+def pull(folder: str, *names: str, **options: bool) -> list[str]:
+    return [name for name, _ in pulling.pull(Path(folder), names, **options)]
 
 
 def push_model(name: str, repo_id: str, **options: object) -> tuple[str, list[float]]:
@@ -52,7 +67,7 @@ def push_model(name: str, repo_id: str, **options: object) -> tuple[str, list[fl
 
 
 def verify() -> list[str]:
-    return [failure for verdict in shipped.verify() for failure in verdict.failures]
+    return [failure for verdict in repository.verify() for failure in verdict.failures]
 
 
 def prepare(root: str, token: str) -> None:

@@ -18,7 +18,7 @@ from tests.weights.conftest import randomized as randomized
 from tests.weights.conftest import shelf as shelf
 from tests.weights.hub.server import Hub
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class ClientError(Exception):

@@ -153,11 +153,13 @@ class Handler(BaseHTTPRequestHandler):
         elif file not in commit[1]:
             self.reply(404, error="EntryNotFound", X_Repo_Commit=commit[0])
         else:
-            self.send_file(commit[0], commit[1][file])
+            self.send_file(commit[0], commit[1][file], file)
 
-    def send_file(self, oid: str, content: bytes) -> None:
+    def send_file(self, oid: str, content: bytes, file: str) -> None:
         start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
         headers = {"ETag": f'"{blob(content)}"', "X_Repo_Commit": oid, "Accept_Ranges": "bytes"}
+        if file.endswith(".safetensors"):  # as the Hub does for what it keeps in LFS
+            headers["X_Linked_Etag"] = f'"{hashlib.sha256(content).hexdigest()}"'
         if self.command == "HEAD":
             self.reply(200, content_length=str(len(content)), **headers)
         elif start:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from zoo.detector import GraftedDetectionModel
+from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import ManifestError, OptionError
-from zoo.factory import create
+from zoo.factory import trained
 from zoo.files import CONFIG_FILE, MODEL_FILE
+from zoo.publish import pages
 from zoo.report import cards
-from zoo.weights import find, manifest, saved
+from zoo.weights import find, hub, manifest, saved
 from zoo.weights.hub import explained
 
 
@@ -26,6 +30,7 @@ def push_to_hub(
     revision: str | None = None,
     token: str | None = None,
     message: str = "Upload a model of yolo-attention-zoo",
+    adapter: bool | Literal["norm"] = False,
 ) -> CommitInfo:
     """Publish a model as `model.safetensors`, `config.json` and a card, in one commit.
 
@@ -38,6 +43,7 @@ def push_to_hub(
         revision: Branch to commit to, the default branch when omitted.
         token: A token to use instead of the stored one.
         message: First line of the commit.
+        adapter: Leave the base out, as in `zoo.save`.
 
     Returns:
         The commit: `.commit_url` and `.oid`.
@@ -48,7 +54,7 @@ def push_to_hub(
     """
     check_repo(repo_id)
     with tempfile.TemporaryDirectory() as folder:
-        directory = saved.save(model, folder)
+        directory = saved.save(model, folder, adapter=adapter)
         card = cards.render_model(model.config, f"hf-hub:{repo_id}")
         return _commit(directory, card, repo_id, private, revision, token, message)
 
@@ -73,7 +79,8 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
         shutil.copyfile(find.resolve(full_name), directory / MODEL_FILE)
-        saved.write_config(create(full_name, pretrained=True).config, directory)
+        found = trained(full_name)
+        saved.write_config(build(found.config).config, directory, found.base_tensors)
         card = cards.render(full_name, repo_id)
         commit = _commit(directory, card, repo_id, private, None, token, f"Upload {full_name}")
     try:
@@ -82,6 +89,71 @@ def push(name: str, repo_id: str, *, private: bool = False, token: str | None = 
     except OSError as error:
         raise ManifestError(f"pushed as {commit.commit_url}, but {manifest.path()} was not updated: {error}") from error
     return commit
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One set of weights on its way to the Hub.
+
+    Attributes:
+        name: `"<architecture>.<tag>"`.
+        repo_id: Where it goes.
+        bytes: Size of the weights.
+        commit: Where the Hub has exactly this file already, `None` where it has not.
+    """
+
+    name: str
+    repo_id: str
+    bytes: int
+    commit: str | None
+
+
+def plan(org: str) -> list[Upload]:
+    """What `push_all` would do: every set of weights, and whether the Hub has it, by hash.
+
+    Args:
+        org: Owner of the repositories, one a set of weights, `<org>/<architecture>.<tag>`.
+
+    Raises:
+        OptionError: The owner's name is of no form that the Hub takes.
+        HubError: The Hub refused or failed.
+    """
+    uploads = []
+    for name, entry in manifest.entries().items():
+        repo_id = f"{org}/{name}"
+        check_repo(repo_id)
+        uploads.append(Upload(name, repo_id, entry.bytes, hub.commit_with(repo_id, MODEL_FILE, entry.sha256)))
+    return uploads
+
+
+def push_all(org: str, *, private: bool = False, token: str | None = None) -> Iterator[tuple[Upload, str]]:
+    """Publish every set of weights, and then one page a family that lists them.
+
+    What the Hub has already, by hash, is not sent again, so the same call goes on after an interruption. Each commit is
+    noted in the manifest before the next upload begins.
+
+    Args:
+        org: As in `plan`.
+        private: As in `push_to_hub`.
+        token: As in `push_to_hub`.
+
+    Yields:
+        Each set of weights with its commit, when it is there.
+
+    Raises:
+        HubError: The Hub refused or failed; what was published before is noted.
+        ManifestError: The manifest cannot be written.
+        WeightsError: Weights cannot be found or verified.
+    """
+    for upload in plan(org):
+        commit = upload.commit
+        if commit is None:
+            commit = push(upload.name, upload.repo_id, private=private, token=token).oid
+        else:
+            manifest.add_source(upload.name, f"hf:{upload.repo_id}@{commit}")
+        yield upload, commit
+    for family, page in pages.families(org).items():
+        _send(f"{org}/{family}", {"README.md": page.encode()}, private, None, token, f"The tags of {family}")
 
 
 def check_repo(repo_id: str) -> None:
@@ -102,7 +174,17 @@ def _commit(
     directory: Path, card: str, repo_id: str, private: bool, revision: str | None, token: str | None, message: str
 ) -> CommitInfo:
     files: dict[str, Path | bytes] = {name: directory / name for name in (MODEL_FILE, CONFIG_FILE)}
-    files["README.md"] = card.encode()
+    return _send(repo_id, {**files, "README.md": card.encode()}, private, revision, token, message)
+
+
+def _send(
+    repo_id: str,
+    files: Mapping[str, Path | bytes],
+    private: bool,
+    revision: str | None,
+    token: str | None,
+    message: str,
+) -> CommitInfo:
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in files.items()]
     api = HfApi(token=token)
     with explained(f"push to {repo_id}"):

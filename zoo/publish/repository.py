@@ -1,4 +1,4 @@
-"""Weights that this repository ships: adding them, and proving that they are what the manifest says."""
+"""The weights of this repository: adding some, and proving that they are what the manifest says."""
 
 from __future__ import annotations
 
@@ -11,12 +11,28 @@ import torch
 from torch import nn
 
 from zoo import assets
-from zoo.errors import ZooError
+from zoo.errors import SourceError, WeightsError, ZooError
 from zoo.factory import create
 from zoo.files import MODEL_FILE, replacing, sha256
 from zoo.report import cards
-from zoo.weights import manifest
+from zoo.weights import find, manifest, saved
 from zoo.weights.manifest import Entry
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file of weights does not say of itself; each as in `zoo.weights.manifest.Entry`."""
+
+    dataset: str
+    dataset_license: str
+    dataset_source: str
+    imgsz: int
+    metrics: Mapping[str, Mapping[str, float]]
+    recipe: str
+    commit: str
+    versions: Mapping[str, str]
+    started_from: str = ""
+    license: str = "AGPL-3.0"
 
 
 @dataclass(frozen=True)
@@ -27,63 +43,32 @@ class Verdict:
     failures: tuple[str, ...]
 
 
-def ship(
-    directory: Path,
-    name: str,
-    *,
-    dataset: str,
-    dataset_license: str,
-    dataset_source: str,
-    imgsz: int,
-    metrics: Mapping[str, Mapping[str, float]],
-    recipe: str,
-    commit: str,
-    versions: Mapping[str, str],
-    started_from: str = "",
-    license: str = "AGPL-3.0",
-) -> Entry:
+def add(directory: Path, name: str, facts: Facts, *, base_weights: str | Path | None = None) -> Entry:
     """Take a saved model into the repository: file in `weights/`, entry in the manifest, card.
 
     Args:
         directory: What `zoo.save` wrote.
         name: `"<architecture>.<tag>"`.
-        dataset: See `zoo.weights.manifest.Entry`, as all that follow.
-        dataset_license: See there.
-        dataset_source: See there.
-        imgsz: See there.
-        metrics: See there.
-        recipe: See there.
-        commit: See there.
-        versions: See there.
-        started_from: See there.
-        license: See there.
+        facts: Of the training.
+        base_weights: For an adapter, the base it was trained over.
 
     Raises:
         ManifestError: The name or a fact is malformed; the repository is as it was.
         WeightsError: The directory does not hold a model.
     """
     manifest.check_name(name)
-    model = create(f"local-dir:{directory}")
+    model = create(f"local-dir:{directory}", base_weights=base_weights)
     file = assets.root() / "weights" / f"{name}.safetensors"
     source = directory / MODEL_FILE
-    names = model.config.class_names or tuple(map(str, range(model.config.num_classes)))
     entry = Entry(
         sha256=sha256(source),
         bytes=source.stat().st_size,
         sources=(f"repo:weights/{file.name}",),
         num_classes=model.config.num_classes,
-        class_names=names,
-        imgsz=imgsz,
-        dataset=dataset,
-        license=license,
-        metrics=metrics,
-        recipe=recipe,
-        commit=commit,
-        versions=versions,
+        class_names=model.config.class_names or tuple(map(str, range(model.config.num_classes))),
         known_answer=known_answer(model),
-        dataset_license=dataset_license,
-        dataset_source=dataset_source,
-        started_from=started_from,
+        base_tensors=saved.read_saved(directory).base_tensors or "",
+        **vars(facts),
     )
     with replacing(file) as temporary:
         shutil.copyfile(source, temporary)
@@ -123,9 +108,32 @@ def verify(names: Iterable[str] = ()) -> list[Verdict]:
     return [Verdict(name, tuple(_failures(name, manifest.find(name)[1]))) for name in wanted]
 
 
+def verify_folder(directory: Path) -> list[Verdict]:
+    """Check the files of a folder that `ZOO_WEIGHTS_DIR` may name, against the manifest; absent ones have no verdict.
+
+    Raises:
+        SourceError: There is no such folder, or none of the weights in it.
+    """
+    files = {find.file_name(name): name for name in manifest.entries()}
+    verdicts = []
+    for file in sorted(directory.glob("*.safetensors")):
+        name = files.get(file.name)
+        try:
+            if name is None:
+                raise WeightsError("the manifest has no weights of this file name.")
+            entry = manifest.entries()[name]
+            find.verified(file, entry.sha256, entry.bytes)
+            verdicts.append(Verdict(name, ()))
+        except WeightsError as error:
+            verdicts.append(Verdict(name or file.name, (str(error),)))
+    if not verdicts:
+        raise SourceError(f"no weights in {directory}; `zoo pull {directory}` puts some there.")
+    return verdicts
+
+
 def _failures(name: str, entry: Entry) -> Iterable[str]:
     try:
-        model = create(name, pretrained=True)
+        model = create(name, pretrained=True, base_weights=bool(entry.base_tensors) or None)
     except ZooError as error:
         yield str(error)
         return
