@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import zoo
 from reproduce import measure, pipeline, plan
 from reproduce.__main__ import parse
 from reproduce.job import ROOT, load_recipe, recipes
+from zoo.engine.sweep import Plan
 from zoo.engine.trainer import ZooTrainer
 from zoo.errors import DataError, OptionError
 from zoo.files import sha256
@@ -50,8 +52,6 @@ def test_every_recipe_has_what_a_run_needs_and_every_setting_exists(name):
     ],
 )
 def test_the_command_repeats_the_job(line, tmp_path):
-    import shlex
-
     asked = job(*line.split())
     words = shlex.split(asked.command)
     assert words[:4] == ["python", "-m", "reproduce", "digits"] and words[4:] == line.split()
@@ -258,3 +258,14 @@ def test_an_interrupted_run_goes_on_or_is_recorded_as_it_is(again, epochs, statu
     assert (row["epochs"], row["status"]) == (epochs, status)
     with (job(*line).directory / "results.csv").open(newline="") as file:
         assert [int(r["epoch"]) for r in csv.DictReader(file)] == [1, 2, 3][:epochs]
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("file", sorted((ROOT / "reproduce" / "sweeps").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_plan_names_models_and_recipes_that_exist(file):
+    sweep = Plan.read(file)
+    for command in sweep.recipes.values():
+        for model in sweep.models:
+            words = shlex.split(command.format(model=model, seed=0, folder="runs", device="cpu"))
+            asked, _ = parse(words[3:])
+            assert asked.model == model and asked.training()["epochs"] > 0
