@@ -4,7 +4,7 @@ BIN := .venv/bin
 export YOLO_OFFLINE ?= 1
 export YOLO_AUTOINSTALL ?= 0
 
-.PHONY: demo test test-all fast lint tables variant clean
+.PHONY: demo test test-all fast lint tables variant docs clean
 
 demo: .venv/demo.stamp
 	@mkdir -p runs/demo
@@ -35,6 +35,9 @@ tables: .venv/dev.stamp
 variant: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.complexity
 	$(MAKE) tables
+
+docs: .venv/dev.stamp
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv dist build

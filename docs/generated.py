@@ -6,6 +6,7 @@ import re
 
 import zoo
 from zoo.layers import blocks
+from zoo.layers.mechanisms import Paper
 from zoo.weights import manifest
 
 
@@ -48,10 +49,16 @@ def _weights() -> str:
 
 
 def _blocks() -> str:
-    rows = [
-        [f"`{each.name}`", each.summary, each.source, each.warning or ""] for each in blocks.describe()
-    ]
-    return _table(["block", "what it is", "source", "warning"], rows)
+    return _table(
+        ["block", "what it does", "source", "to know"],
+        [[f"`{each.name}`", each.idea, _source(each.paper), each.warning] for each in blocks.describe()],
+    )
+
+
+def _source(paper: Paper | None) -> str:
+    if paper is None:
+        return ""
+    return f"[{paper.title}]({paper.link}), {paper.year}" if paper.link else f"{paper.title}, {paper.year}"
 
 
 TABLES = {"models": _models, "weights": _weights, "blocks": _blocks}
