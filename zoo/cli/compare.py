@@ -1,0 +1,98 @@
+"""The verb compare: does attention help on my data?"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli import table
+from zoo.cli.arguments import SETTINGS, Add
+from zoo.engine.settings import TRAIN_ONLY, parse_settings
+from zoo.errors import OptionError, SweepError
+from zoo.files import write_text
+
+if TYPE_CHECKING:
+    from zoo.engine.compare import Plan, Verdict
+
+OWN = ("seeds", "size_control", "base_weights", "cpus", "gpus", "images", "dry_run", "project")
+_SETTING = re.compile(r"[A-Za-z_]\w*=")
+
+
+def add_verbs(add: Add) -> None:
+    """Add this module's verb to the command line."""
+    comparing = add(compare)
+    comparing.add_argument(
+        "words",
+        metavar="NAME or KEY=VALUE",
+        nargs="+",
+        help=f"models, the control first; data=FILE.yaml; {', '.join(f'{key}=' for key in OWN)}; {SETTINGS}",
+    )
+    comparing.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write the verdict as JSON")
+    comparing.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write the table as CSV")
+
+
+def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> None:
+    """Train models alike over seeds, and say whether the first was beaten.
+
+    zoo compare yolov8n yolov8n_dattn yolov8n+cbam@neck_p4 data=my.yaml seeds=3 epochs=50
+
+    The first name is the control. size_control=True adds its rivals by size: plain convolutions of the same parameters
+    at the same places, and the next scale. dry_run=True says what it would cost. The same command again goes on.
+    """
+    pairs = [word for word in words if _SETTING.match(word)]
+    settings: dict[str, Any] = parse_settings(pairs, also={*TRAIN_ONLY, *OWN})
+    if not settings.get("data"):
+        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+    names = [word for word in words if word not in pairs]
+
+    from zoo.engine import compare as engine
+
+    options = {key: settings.pop(key) for key in OWN if key in settings}
+    images, dry_run = options.pop("images", True), options.pop("dry_run", False)
+    planned = engine.make_plan(
+        names,
+        settings.pop("data"),
+        options.get("seeds", 3),
+        bool(options.get("size_control", False)),
+        options.get("base_weights"),
+        Path(options.get("project", "runs/compare")),
+        int(options.get("cpus", 1)),
+        options.get("gpus"),
+        settings,
+    )
+    _show_plan(planned)
+    if dry_run:
+        return
+    verdict = engine.run(planned, images=bool(images))
+    _show(verdict)
+    if json_file:
+        write_text(json_file, verdict.to_json())
+    if csv_file:
+        write_text(csv_file, verdict.to_csv())
+    if verdict.failed:
+        raise SweepError(f"{verdict.failed}; the rest is compared, and the same command tries again.")
+
+
+def _show_plan(plan: Plan) -> None:
+    rows = [
+        [each.name, f"{each.parameters / 1e6:.2f}", str(each.base_weights or "random weights")]
+        for each in plan.entrants
+    ]
+    rows[0][0] += " (control)"
+    table.show(["model", "parameters, M", "starts from"], rows)
+    print(plan.text)
+    for note in plan.notes:
+        print(note)
+
+
+def _show(verdict: Verdict) -> None:
+    found = verdict.comparison
+    assert found
+    shown = ("model", "seeds", "score", "control", "params", "gflops", "ms", "hours")
+    heads = [found.heads[column] for column in shown]
+    table.show(heads, [[line.cells[column] for column in shown] for line in found.lines])
+    for sentence in (*verdict.words, *found.notes):
+        print(sentence)
+    print(f"Compared are the averaged weights after the last epoch, on {found.split}.")
+    print(verdict.page)

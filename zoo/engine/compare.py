@@ -1,0 +1,413 @@
+"""`zoo compare`: models trained alike over seeds, and whether the first of them was beaten.
+
+Early stopping would choose an epoch by the validation images that then judge it, so it is off, and what is compared are
+the averaged weights after the last epoch; with a `test` split in the data YAML the verdict is on that.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo import places, registry
+from zoo.config import SCALES, ModelConfig
+from zoo.detector import build
+from zoo.engine import data, estimate, fingerprint, jobs
+from zoo.engine.jobs import Job
+from zoo.engine.progress import Progress
+from zoo.engine.settings import TRAIN_ONLY, check_settings
+from zoo.engine.sweep import training
+from zoo.errors import OptionError, SourceError, SweepError
+from zoo.files import write_text
+from zoo.names import GraftName, parse
+from zoo.report import comparison, page
+from zoo.report.comparison import Comparison, Line
+from zoo.weights import official
+
+FROM_COMPARISON = ("seed", "resume", "name", "exist_ok", "save_dir", "patience", "pretrained", "model")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A model of a comparison.
+
+    Attributes:
+        name: As `zoo train` takes it.
+        config: With the classes of the data.
+        base_weights: File that it starts from; `None` for random weights.
+        parameters: At these classes.
+        seconds: An image in a training step, and in validation, timed here.
+    """
+
+    name: str
+    config: ModelConfig
+    base_weights: Path | None
+    parameters: int
+    seconds: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a comparison will run, and what that costs.
+
+    Attributes:
+        entrants: The control first.
+        seeds: Each model is trained once a seed.
+        images: By split.
+        jobs: One a model and seed, seeds outermost.
+        folder: Of the jobs; the same for the same data and settings, whatever the models and seeds.
+        settings: Of every training.
+        at_once: Jobs that run at the same time.
+        cpus: Processors of a job, and its threads.
+        gpus: GPUs of a job, or a share of one.
+        hours: Estimated from a few timed steps, without the loading of images.
+        bytes: Of disk, at most.
+        notes: What the reader of the plan should know.
+    """
+
+    entrants: tuple[Entrant, ...]
+    seeds: tuple[int, ...]
+    images: Mapping[str, int]
+    jobs: tuple[Job, ...]
+    folder: Path
+    settings: Mapping[str, Any]
+    at_once: int
+    cpus: int
+    gpus: float
+    hours: float
+    bytes: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        images = ", ".join(f"{count} {split}" for split, count in self.images.items())
+        return (
+            f"{len(self.jobs)} jobs ({len(self.entrants)} models, seeds {', '.join(map(str, self.seeds))}) of "
+            f"{self.settings['epochs']} epochs at {self.settings['imgsz']} px on {images} images: about {self.hours:.1f} "
+            f"hours with {self.at_once} at a time, and {self.bytes / 1e9:.1f} GB of disk, in {self.folder}"
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison found.
+
+    Attributes:
+        plan: What was run.
+        comparison: Scores, costs and differences, model by model; `None` after a dry run.
+        page: The HTML page; `None` after a dry run.
+        failed: Why jobs failed, empty if none did.
+        milliseconds: An image through each fused model at batch 1, measured here and now.
+    """
+
+    plan: Plan
+    comparison: Comparison | None = None
+    page: Path | None = None
+    failed: str = ""
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        """A sentence for each model but the control."""
+        lines = self.comparison.lines if self.comparison else ()
+        return [line.verdict.explain(line.label) for line in lines if line.verdict and not line.control]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """A flat row a model."""
+        return [self._row(line) for line in (self.comparison.lines if self.comparison else ())]
+
+    def _row(self, line: Line) -> dict[str, Any]:
+        assert self.comparison
+        found = line.verdict
+        measure = f"{self.comparison.split}_{self.comparison.metric}"
+        return {
+            "model": line.label,
+            "control": line.control,
+            "seeds": len(line.runs),
+            measure: line.score and line.score.mean,
+            f"{measure}_half": line.score and line.score.half,
+            "difference": found and found.gain.mean,
+            "difference_half": found and found.gain.half,
+            "probability": found and found.probability,
+            "verdict": found and found.verdict,
+            "parameters": line.costs.get("params") and round(1e6 * line.costs["params"]),
+            "gflops": line.costs.get("gflops"),
+            "ms": line.costs.get("ms"),
+            "hours": sum(run.seconds or 0 for run in line.runs) / 3600 / max(len(line.runs), 1),
+        }
+
+    def to_json(self) -> str:
+        """The rows, the words and what was run."""
+        control = self.plan.entrants[0].name
+        content = {"control": control, "models": self.rows, "words": self.words, "failed": self.failed}
+        return json.dumps(content | {"plan": self.plan.text, "folder": str(self.plan.folder)}, indent=2) + "\n"
+
+    def to_csv(self) -> str:
+        """The rows."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+
+def compare(
+    models: Sequence[str],
+    data: str | Path,
+    *,
+    seeds: int | Sequence[int] = 3,
+    size_control: bool = False,
+    base_weights: str | Path | bool | None = None,
+    project: str | Path = "runs/compare",
+    cpus: int = 1,
+    gpus: float | None = None,
+    images: bool = True,
+    dry_run: bool = False,
+    **settings: Any,
+) -> Verdict:
+    """Train models alike over seeds, and compare them with the first.
+
+    The same call again goes on where the last one stopped; more models or seeds add jobs to those that ended.
+
+    Args:
+        models: Names as `zoo train` takes them, without tags; the first is the control.
+        data: YAML in Ultralytics' format.
+        seeds: How many, from 0 on, or which.
+        size_control: Also train, for each grafted model, its base with `conv` grafts of as many parameters at the same
+            places, and the base's next scale.
+        base_weights: Official weights to start from: `True` for each base's own, a folder that holds them, or a file
+            where all models share the base. Random weights when omitted.
+        project: Where the comparison's folder is made.
+        cpus: Processors of a job, and its threads.
+        gpus: GPUs of a job or a share of one; one where there are any when omitted.
+        images: Whether the page may show images of the data set.
+        dry_run: Say what would run and what it costs, and run nothing.
+        **settings: Of every training: Ultralytics', and `freeze_base`.
+
+    Raises:
+        ZooError: A name, the data, a setting or weights cannot be used, or there is no room on the disk.
+        SweepError: No job of the control ended, or no Ray.
+        KeyboardInterrupt: Ctrl-C; the message says how to go on.
+    """
+    plan = make_plan(models, data, seeds, size_control, base_weights, Path(project), cpus, gpus, settings)
+    return Verdict(plan) if dry_run else run(plan, images=images)
+
+
+def make_plan(
+    models: Sequence[str],
+    file: str | Path,
+    seeds: int | Sequence[int],
+    size_control: bool,
+    base_weights: str | Path | bool | None,
+    project: Path,
+    cpus: int,
+    gpus: float | None,
+    settings: Mapping[str, Any],
+) -> Plan:
+    """See `compare`."""
+    chosen = _seeds(seeds)
+    if taken := [key for key in FROM_COMPARISON if key in settings]:
+        hints = " Start from weights with base_weights." if "pretrained" in taken else ""
+        raise OptionError(f"{', '.join(taken)} cannot be set: every model is trained alike to the last epoch.{hints}")
+    check_settings(settings, also=TRAIN_ONLY)
+    found = data.read(file)
+    digest, images = fingerprint.of(found)
+    names = tuple(str(found["names"][index]) for index in sorted(found["names"]))
+    gpus = (1 if torch.cuda.is_available() else 0) if gpus is None else gpus
+    device = torch.device("cuda" if gpus else "cpu")
+    full = {"epochs": 50, "imgsz": 640, "plots": False, **settings, "patience": 0, "device": 0 if gpus else "cpu"}
+    notes: list[str] = []
+    entrants = []
+    for config in _configs(models, size_control, notes):
+        weights = _weights(config, base_weights, models, notes)
+        if weights is not None or not base_weights:
+            model = build(config.with_classes(len(names), names))
+            parameters = sum(part.numel() for part in model.parameters())
+            seconds = estimate.seconds_per_image(model, int(full["imgsz"]), device, cpus)
+            entrants.append(Entrant(config.name, model.config, weights, parameters, seconds))
+    label = _data_name(Path(file))
+    shared = json.dumps({**full, "base_weights": str(base_weights or ""), "device": ""}, sort_keys=True, default=str)
+    folder = (project / f"{label}-{digest[:8]}-{hashlib.sha256(shared.encode()).hexdigest()[:6]}").absolute()
+    others = [other.name for other in project.glob(f"{label}-*") if not other.name.startswith(f"{label}-{digest[:8]}")]
+    if others:
+        notes.append(
+            f"{label} was compared before with other images, labels or class names ({', '.join(sorted(others))}, now "
+            f"{digest[:8]}): those runs stay where they are and are not mixed with these."
+        )
+    if len(chosen) == 1:
+        notes.append("One seed has no interval: its difference may be chance.")
+    every = tuple(
+        training(
+            each.name,
+            label,
+            folder / jobs.folder_name(each.name, seed),
+            {**full, "seed": seed, "data": Path(file).absolute()}
+            | ({"pretrained": each.base_weights} if each.base_weights else {}),
+            cpus,
+        )
+        for seed in chosen
+        for each in entrants
+    )
+    at_once = min(jobs.at_once(cpus, gpus), len(every))
+    epochs, checked = full["epochs"], images.get("val", 0)
+    seconds_all = sum(images["train"] * each.seconds[0] + checked * each.seconds[1] for each in entrants)
+    left = sum(job.finished() is None for job in every) / len(every)
+    parameters = [each.parameters for each in entrants]
+    size = estimate.BYTES_KEPT * sum(parameters) * len(chosen)
+    size += (estimate.BYTES_TRAINING - estimate.BYTES_KEPT) * max(parameters) * at_once
+    hours = seconds_all * epochs * len(chosen) * left / at_once / 3600
+    return Plan(tuple(entrants), chosen, images, every, folder, full, at_once, cpus, gpus, hours, size, tuple(notes))
+
+
+def run(plan: Plan, *, images: bool = True) -> Verdict:
+    """Run what a plan has left to do, and judge.
+
+    Args:
+        plan: Of `make_plan`.
+        images: Whether the page may show images of the data set.
+
+    Raises:
+        OptionError: There is no room on the disk.
+        SweepError: No job of the control ended, or no Ray.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(plan.folder).free) < plan.bytes:
+        raise OptionError(
+            f"the jobs need {plan.bytes / 1e9:.1f} GB and {plan.folder} has {free / 1e9:.1f} GB left; choose another "
+            "place with project=PATH."
+        )
+    rows = {job.folder: row for job in plan.jobs if (row := job.finished())}
+    with Progress(plan.jobs, rows, plan.settings["epochs"]) as progress:
+
+        def ended(job: Job, row: jobs.Row) -> None:
+            rows[job.folder] = row
+            progress.ended(job, row)
+
+        rows |= jobs.execute(plan.jobs, cpus=plan.cpus, gpus=plan.gpus, ended=ended, tick=progress.tick)
+    return judge(plan, jobs.failures(plan.jobs, rows), images=images)
+
+
+def judge(plan: Plan, failed: str = "", *, images: bool = True) -> Verdict:
+    """Compare what has ended, and write the page.
+
+    Raises:
+        SweepError: No job of the control ended.
+    """
+    found = [record for job in plan.jobs if (record := job.record())]
+    control = plan.entrants[0].name
+    if not any(record.model == control and record.status == "ended" for record in found):
+        raise SweepError(
+            f"no training of the control {control} ended, so nothing can be compared to it. {failed or 'Go on with it'}"
+            "; the same command tries again."
+        )
+    device = torch.device("cuda" if plan.gpus else "cpu")
+    models = {each.name: build(each.config) for each in plan.entrants}
+    timed = estimate.milliseconds(models, int(plan.settings["imgsz"]), device)
+    latency = {name: (ms, ms / timed[control]) for name, ms in timed.items()}
+    [judged, *_] = comparison.compare(found, control=control, latency=latency)
+    written = page.write(
+        [record.source for record in found], plan.folder / "report.html", control=control, latency=latency
+    )
+    verdict = Verdict(plan, judged, written, failed, timed)
+    write_text(plan.folder / "verdict.json", verdict.to_json())
+    return verdict
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    chosen = tuple(range(seeds)) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+    if not isinstance(chosen, list | tuple) or not chosen or not all(type(seed) is int for seed in chosen):
+        raise OptionError(f"seeds={seeds!r} must be how many (at least 1), or a list of whole numbers.")
+    return tuple(dict.fromkeys(chosen))
+
+
+def _configs(models: Sequence[str], size_control: bool, notes: list[str]) -> list[ModelConfig]:
+    """Of the models, without those that are named twice, and of their controls of size."""
+    found: dict[str, ModelConfig] = {}
+    for name in models:
+        wanted = parse(name)
+        if wanted.kind != "model" or wanted.tag:
+            raise OptionError(
+                f"{name} has weights of its own, and a comparison trains every model alike; give its architecture"
+                f"{f', {wanted.architecture},' if wanted.kind == 'model' else ''} and start from weights with "
+                "base_weights."
+            )
+        config = registry.get_config(name)
+        if config.name in found:
+            notes.append(f"{name} is named twice and compared once.")
+        found[config.name] = config
+    if size_control:
+        for config in list(found.values()):
+            for other in _size_controls(config) if config.grafts else ():
+                found.setdefault(other.name, other)
+    if len(found) < 2:
+        raise OptionError("a comparison needs two models at least, the control first; size_control=True adds some.")
+    return list(found.values())
+
+
+def _size_controls(config: ModelConfig) -> Iterable[ModelConfig]:
+    """The base with convolutions of as many parameters at the same places, and the next scale of the base."""
+    if any(graft.block != "conv" for graft in config.grafts):
+        model, table = build(config), places.layers(places.read(config))
+        grafts = []
+        for graft in config.grafts:
+            block = model.grafts[str(graft.position)].block
+            there = table[graft.position].places if isinstance(graft.position, int) else (places.IMAGE,)
+            spent = sum(part.numel() for part in block.parameters())
+            grafts.append(GraftName("conv", (("params", spent),), ((*there, graft.position)[0],)))
+        base = parse(config.base_name)
+        yield registry.get_config(str(replace(base, grafts=tuple(grafts))))
+    larger = SCALES[SCALES.index(config.scale) + 1 :][:1]
+    if larger:
+        yield registry.get_config(str(replace(parse(config.base_name), scale=larger[0])))
+
+
+def _weights(
+    config: ModelConfig, base_weights: str | Path | bool | None, models: Sequence[str], notes: list[str]
+) -> Path | None:
+    """The file that a model starts from; a control of size whose weights are nowhere is left out with a note."""
+    if not base_weights:
+        return None
+    asked = registry.get_config(models[0]).base_name
+    if base_weights is not True and not Path(base_weights).is_dir():
+        if config.base_name == asked:
+            return official.find(base_weights).absolute()
+        if any(registry.get_config(name).base_name == config.base_name for name in models):
+            raise OptionError(
+                f"base_weights={base_weights} are of one base, and the models are of {asked} and {config.base_name}; "
+                "give the folder that holds both files, or base_weights=True."
+            )
+        notes.append(f"{config.name} is left out: base_weights={base_weights} are not of {config.base_name}.")
+        return None
+    try:
+        return _find(config.base_name, base_weights)
+    except SourceError:
+        if any(registry.get_config(name).base_name == config.base_name for name in models):
+            raise
+        notes.append(f"{config.name} is left out: there are no weights of {config.base_name}.")
+        return None
+
+
+def _find(base: str, place: str | Path | bool) -> Path:
+    if place is True:
+        return official.find(f"{base}.pt").absolute()
+    for suffix in (".pt", ".safetensors"):
+        if (file := Path(str(place), base + suffix)).is_file():
+            return file.absolute()
+    raise SourceError(f"the folder {place} has neither {base}.pt nor {base}.safetensors.")
+
+
+def _data_name(file: Path) -> str:
+    """`data.yaml`, as almost every export is called, goes by its folder."""
+    name = file.absolute().parent.name if file.stem == "data" else file.stem
+    return "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in name)
