@@ -14,6 +14,7 @@ from zoo import models as _architectures  # noqa: F401  # registers them
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    from zoo.engine.compare import compare
     from zoo.engine.yolo import YOLO
     from zoo.explain.looks import attention
     from zoo.factory import create
@@ -38,6 +39,7 @@ OMP_NUM_THREADS = (
 _LAZY = {
     "Adapters": "zoo.weights.adapters",
     "YOLO": "zoo.engine.yolo",
+    "compare": "zoo.engine.compare",
     "attention": "zoo.explain.looks",
     "ModelInfo": "zoo.info",
     "create": "zoo.factory",
@@ -55,6 +57,7 @@ __all__ = [
     "ZooError",
     "__version__",
     "attention",
+    "compare",
     "create",
     "list_models",
     "model_info",

@@ -11,48 +11,26 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo import places, registry
-from zoo.config import SCALES, ModelConfig
 from zoo.detector import build
-from zoo.engine import data, estimate, fingerprint, jobs
+from zoo.engine import data, entrants, estimate, fingerprint, jobs
+from zoo.engine.entrants import Entrant
 from zoo.engine.jobs import Job
 from zoo.engine.progress import Progress
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.sweep import training
-from zoo.errors import OptionError, SourceError, SweepError
+from zoo.errors import OptionError, SweepError
 from zoo.files import write_text
-from zoo.names import GraftName, parse
 from zoo.report import comparison, page
 from zoo.report.comparison import Comparison, Line
-from zoo.weights import official
 
 FROM_COMPARISON = ("seed", "resume", "name", "exist_ok", "save_dir", "patience", "pretrained", "model")
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A model of a comparison.
-
-    Attributes:
-        name: As `zoo train` takes it.
-        config: With the classes of the data.
-        base_weights: File that it starts from; `None` for random weights.
-        parameters: At these classes.
-        seconds: An image in a training step, and in validation, timed here.
-    """
-
-    name: str
-    config: ModelConfig
-    base_weights: Path | None
-    parameters: int
-    seconds: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -93,8 +71,9 @@ class Plan:
         images = ", ".join(f"{count} {split}" for split, count in self.images.items())
         return (
             f"{len(self.jobs)} jobs ({len(self.entrants)} models, seeds {', '.join(map(str, self.seeds))}) of "
-            f"{self.settings['epochs']} epochs at {self.settings['imgsz']} px on {images} images: about {self.hours:.1f} "
-            f"hours with {self.at_once} at a time, and {self.bytes / 1e9:.1f} GB of disk, in {self.folder}"
+            f"{self.settings['epochs']} epochs at {self.settings['imgsz']} px on {images} images: about "
+            f"{self.hours:.1f} hours with {self.at_once} at a time, and {self.bytes / 1e9:.1f} GB of disk, in "
+            f"{self.folder}"
         )
 
 
@@ -228,14 +207,14 @@ def make_plan(
     device = torch.device("cuda" if gpus else "cpu")
     full = {"epochs": 50, "imgsz": 640, "plots": False, **settings, "patience": 0, "device": 0 if gpus else "cpu"}
     notes: list[str] = []
-    entrants = []
-    for config in _configs(models, size_control, notes):
-        weights = _weights(config, base_weights, models, notes)
+    entering = []
+    for config in entrants.configs(models, size_control, notes):
+        weights = entrants.weights(config, base_weights, models, notes)
         if weights is not None or not base_weights:
             model = build(config.with_classes(len(names), names))
-            parameters = sum(part.numel() for part in model.parameters())
+            parameters = entrants.size(model)
             seconds = estimate.seconds_per_image(model, int(full["imgsz"]), device, cpus)
-            entrants.append(Entrant(config.name, model.config, weights, parameters, seconds))
+            entering.append(Entrant(config.name, model.config, weights, parameters, seconds))
     label = _data_name(Path(file))
     shared = json.dumps({**full, "base_weights": str(base_weights or ""), "device": ""}, sort_keys=True, default=str)
     folder = (project / f"{label}-{digest[:8]}-{hashlib.sha256(shared.encode()).hexdigest()[:6]}").absolute()
@@ -257,17 +236,17 @@ def make_plan(
             cpus,
         )
         for seed in chosen
-        for each in entrants
+        for each in entering
     )
     at_once = min(jobs.at_once(cpus, gpus), len(every))
     epochs, checked = full["epochs"], images.get("val", 0)
-    seconds_all = sum(images["train"] * each.seconds[0] + checked * each.seconds[1] for each in entrants)
+    seconds_all = sum(images["train"] * each.seconds[0] + checked * each.seconds[1] for each in entering)
     left = sum(job.finished() is None for job in every) / len(every)
-    parameters = [each.parameters for each in entrants]
-    size = estimate.BYTES_KEPT * sum(parameters) * len(chosen)
-    size += (estimate.BYTES_TRAINING - estimate.BYTES_KEPT) * max(parameters) * at_once
+    sizes = [each.parameters for each in entering]
+    disk = estimate.BYTES_KEPT * sum(sizes) * len(chosen)
+    disk += (estimate.BYTES_TRAINING - estimate.BYTES_KEPT) * max(sizes) * at_once
     hours = seconds_all * epochs * len(chosen) * left / at_once / 3600
-    return Plan(tuple(entrants), chosen, images, every, folder, full, at_once, cpus, gpus, hours, size, tuple(notes))
+    return Plan(tuple(entering), chosen, images, every, folder, full, at_once, cpus, gpus, hours, disk, tuple(notes))
 
 
 def run(plan: Plan, *, images: bool = True) -> Verdict:
@@ -329,82 +308,6 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(chosen, list | tuple) or not chosen or not all(type(seed) is int for seed in chosen):
         raise OptionError(f"seeds={seeds!r} must be how many (at least 1), or a list of whole numbers.")
     return tuple(dict.fromkeys(chosen))
-
-
-def _configs(models: Sequence[str], size_control: bool, notes: list[str]) -> list[ModelConfig]:
-    """Of the models, without those that are named twice, and of their controls of size."""
-    found: dict[str, ModelConfig] = {}
-    for name in models:
-        wanted = parse(name)
-        if wanted.kind != "model" or wanted.tag:
-            raise OptionError(
-                f"{name} has weights of its own, and a comparison trains every model alike; give its architecture"
-                f"{f', {wanted.architecture},' if wanted.kind == 'model' else ''} and start from weights with "
-                "base_weights."
-            )
-        config = registry.get_config(name)
-        if config.name in found:
-            notes.append(f"{name} is named twice and compared once.")
-        found[config.name] = config
-    if size_control:
-        for config in list(found.values()):
-            for other in _size_controls(config) if config.grafts else ():
-                found.setdefault(other.name, other)
-    if len(found) < 2:
-        raise OptionError("a comparison needs two models at least, the control first; size_control=True adds some.")
-    return list(found.values())
-
-
-def _size_controls(config: ModelConfig) -> Iterable[ModelConfig]:
-    """The base with convolutions of as many parameters at the same places, and the next scale of the base."""
-    if any(graft.block != "conv" for graft in config.grafts):
-        model, table = build(config), places.layers(places.read(config))
-        grafts = []
-        for graft in config.grafts:
-            block = model.grafts[str(graft.position)].block
-            there = table[graft.position].places if isinstance(graft.position, int) else (places.IMAGE,)
-            spent = sum(part.numel() for part in block.parameters())
-            grafts.append(GraftName("conv", (("params", spent),), ((*there, graft.position)[0],)))
-        base = parse(config.base_name)
-        yield registry.get_config(str(replace(base, grafts=tuple(grafts))))
-    larger = SCALES[SCALES.index(config.scale) + 1 :][:1]
-    if larger:
-        yield registry.get_config(str(replace(parse(config.base_name), scale=larger[0])))
-
-
-def _weights(
-    config: ModelConfig, base_weights: str | Path | bool | None, models: Sequence[str], notes: list[str]
-) -> Path | None:
-    """The file that a model starts from; a control of size whose weights are nowhere is left out with a note."""
-    if not base_weights:
-        return None
-    asked = registry.get_config(models[0]).base_name
-    if base_weights is not True and not Path(base_weights).is_dir():
-        if config.base_name == asked:
-            return official.find(base_weights).absolute()
-        if any(registry.get_config(name).base_name == config.base_name for name in models):
-            raise OptionError(
-                f"base_weights={base_weights} are of one base, and the models are of {asked} and {config.base_name}; "
-                "give the folder that holds both files, or base_weights=True."
-            )
-        notes.append(f"{config.name} is left out: base_weights={base_weights} are not of {config.base_name}.")
-        return None
-    try:
-        return _find(config.base_name, base_weights)
-    except SourceError:
-        if any(registry.get_config(name).base_name == config.base_name for name in models):
-            raise
-        notes.append(f"{config.name} is left out: there are no weights of {config.base_name}.")
-        return None
-
-
-def _find(base: str, place: str | Path | bool) -> Path:
-    if place is True:
-        return official.find(f"{base}.pt").absolute()
-    for suffix in (".pt", ".safetensors"):
-        if (file := Path(str(place), base + suffix)).is_file():
-            return file.absolute()
-    raise SourceError(f"the folder {place} has neither {base}.pt nor {base}.safetensors.")
 
 
 def _data_name(file: Path) -> str:

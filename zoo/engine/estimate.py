@@ -47,7 +47,7 @@ def seconds_per_image(model: nn.Module, imgsz: int, device: torch.device, thread
     return min(steps) / BATCH, min(looks) / BATCH
 
 
-def milliseconds(models: Mapping[str, nn.Module], imgsz: int, device: torch.device) -> dict[str, float]:
+def milliseconds(models: Mapping[str, Any], imgsz: int, device: torch.device) -> dict[str, float]:
     """Time of one image, batch 1, through each fused model: the median of turns in which all are timed.
 
     Args:

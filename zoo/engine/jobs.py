@@ -7,13 +7,11 @@ the data and the folders under the same path. Clusters ask for a token unless th
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -91,12 +89,11 @@ class Job:
         if not trained:
             with (self.folder / "log.txt").open("a") as log:
                 code = subprocess.run(
-                    self.words,
+                    [sys.executable, "-m", "zoo.engine.leash", *self.words],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     check=False,
                     env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
                 ).returncode
             if code:
                 said = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
@@ -239,9 +236,3 @@ def at_once(cpus: int, gpus: float) -> int:
     import torch
 
     return max(1, math.floor(torch.cuda.device_count() / gpus))
-
-
-def _die_with_parent() -> None:
-    """End a training whose job was killed: it would go on, and keep its folder from the job that resumes it."""
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import ultralytics
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 from zoo.detector import GraftedDetectionModel
-from zoo.engine import parent, quirks
+from zoo.engine import classes, data, parent, quirks
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.trainer import ZooTrainer
 from zoo.errors import FormatError, OptionError, SourceError
@@ -105,10 +106,27 @@ class YOLO(ultralytics.YOLO):
         with checkpoint.opening(trust=self._trust):
             return super().train(trainer=trainer or self._smart_load("trainer"), **settings)
 
-    def val(self, *args: Any, **settings: Any) -> Any:
-        """Validate as Ultralytics does."""
-        with quirks.data_beside_its_yaml():
-            return super().val(*args, **quirks.write_below_working_directory(settings, "val"))
+    def val(self, validator: type[BaseValidator] | None = None, **settings: Any) -> Any:
+        """Validate as Ultralytics does, on data of the model's own classes.
+
+        Args:
+            validator: Another validator than the task's.
+            **settings: Ultralytics' validation settings; `classes="match"` scores the classes that weights and data
+                call alike, whatever their numbers.
+
+        Raises:
+            DataError: The data have other classes than the weights, or cannot be read.
+        """
+        file = str(settings.get("data") or self.overrides.get("data"))
+        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml():
+            if not settings.get("single_cls") and (names := data.class_names(file)):
+                if settings.get("classes") == classes.MATCH:
+                    found = classes.matched(self.names, names)
+                    settings["classes"] = sorted(set(found.values()))
+                    validator = classes.validator_of(validator or self._smart_load("validator"), found, names)
+                else:
+                    classes.refuse_others(self.names, names)
+            return super().val(validator, **quirks.write_below_working_directory(settings, "val"))
 
     def predict(self, *args: Any, **settings: Any) -> Any:
         """Predict as Ultralytics does; what is saved goes to `./runs/predict` unless `project` says otherwise."""
