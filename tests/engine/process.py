@@ -1,4 +1,4 @@
-"""One process of a torchrun: `zoo.engine.launch` with an eye on the parameters.
+"""One process of a torchrun: `zoo.cli.launch` with an eye on the parameters.
 
 Arguments: what to do to the training (`joined`, `apart`, `killed`), where to write the parameters, and those of
 `zoo train`.
@@ -17,7 +17,7 @@ from ultralytics.utils.callbacks.base import default_callbacks
 from ultralytics.utils.torch_utils import unwrap_model
 
 import zoo.engine.trainer
-from zoo.engine.launch import main
+from zoo.cli.launch import main
 
 
 class Apart:

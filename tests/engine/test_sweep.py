@@ -141,12 +141,12 @@ def test_jobs_of_a_plan(plan, tmp_path):
         ("yolov8n_dattn", 1),
     ]
     command = found[3].words
-    assert command[1:4] == ["-m", "zoo.engine.launch", "yolov8n_dattn"]
+    assert command[1:5] == ["-m", "zoo", "train", "yolov8n_dattn"]
     assert {"seed=1", "device=0", "epochs=1", f"save_dir={tmp_path}/sweep/shapes/yolov8n_dattn-s1/run"} <= set(command)
     last = found[3].folder / "run" / "weights" / "last.pt"
     last.parent.mkdir(parents=True)
     last.touch()
-    assert found[3].words[3:] == [str(last), "resume=True"]
+    assert found[3].words[4:] == [str(last), "resume=True"]
 
 
 def test_a_command_is_filled_in(plan, tmp_path):

@@ -47,6 +47,7 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
     names = [word for word in words if word not in pairs]
 
     from zoo.engine import compare as engine
+    from zoo.report import export
 
     options = {key: settings.pop(key) for key in OWN if key in settings}
     images, dry_run = options.pop("images", True), options.pop("dry_run", False)
@@ -66,10 +67,9 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
         return
     verdict = engine.run(planned, images=bool(images))
     _show(verdict)
-    if json_file:
-        write_text(json_file, verdict.to_json())
-    if csv_file:
-        write_text(csv_file, verdict.to_csv())
+    for file, write in ((json_file, export.to_json), (csv_file, export.to_csv)):
+        if file and verdict.comparison:
+            write_text(file, write([verdict.comparison]))
     if verdict.failed:
         raise SweepError(f"{verdict.failed}; the rest is compared, and the same command tries again.")
 
@@ -92,7 +92,7 @@ def _show(verdict: Verdict) -> None:
     shown = ("model", "seeds", "score", "control", "params", "gflops", "ms", "hours")
     heads = [found.heads[column] for column in shown]
     table.show(heads, [[line.cells[column] for column in shown] for line in found.lines])
-    for sentence in (*verdict.words, *found.notes):
+    for sentence in (*found.verdicts, *found.notes):
         print(sentence)
     print(f"Compared are the averaged weights after the last epoch, on {found.split}.")
     print(verdict.page)

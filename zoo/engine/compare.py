@@ -6,13 +6,11 @@ the averaged weights after the last epoch; with a `test` split in the data YAML 
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import torch
 
 from zoo.detector import build
 from zoo.engine import data, entrants, estimate, fingerprint, jobs
+from zoo.engine.differing import pictures
 from zoo.engine.entrants import Entrant
 from zoo.engine.jobs import Job
 from zoo.engine.progress import Progress
@@ -28,7 +27,7 @@ from zoo.engine.sweep import training
 from zoo.errors import OptionError, SweepError
 from zoo.files import write_text
 from zoo.report import comparison, page
-from zoo.report.comparison import Comparison, Line
+from zoo.report.comparison import Comparison
 
 FROM_COMPARISON = ("seed", "resume", "name", "exist_ok", "save_dir", "patience", "pretrained", "model")
 
@@ -86,59 +85,12 @@ class Verdict:
         comparison: Scores, costs and differences, model by model; `None` after a dry run.
         page: The HTML page; `None` after a dry run.
         failed: Why jobs failed, empty if none did.
-        milliseconds: An image through each fused model at batch 1, measured here and now.
     """
 
     plan: Plan
     comparison: Comparison | None = None
     page: Path | None = None
     failed: str = ""
-    milliseconds: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def words(self) -> list[str]:
-        """A sentence for each model but the control."""
-        lines = self.comparison.lines if self.comparison else ()
-        return [line.verdict.explain(line.label) for line in lines if line.verdict and not line.control]
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """A flat row a model."""
-        return [self._row(line) for line in (self.comparison.lines if self.comparison else ())]
-
-    def _row(self, line: Line) -> dict[str, Any]:
-        assert self.comparison
-        found = line.verdict
-        measure = f"{self.comparison.split}_{self.comparison.metric}"
-        return {
-            "model": line.label,
-            "control": line.control,
-            "seeds": len(line.runs),
-            measure: line.score and line.score.mean,
-            f"{measure}_half": line.score and line.score.half,
-            "difference": found and found.gain.mean,
-            "difference_half": found and found.gain.half,
-            "probability": found and found.probability,
-            "verdict": found and found.verdict,
-            "parameters": line.costs.get("params") and round(1e6 * line.costs["params"]),
-            "gflops": line.costs.get("gflops"),
-            "ms": line.costs.get("ms"),
-            "hours": sum(run.seconds or 0 for run in line.runs) / 3600 / max(len(line.runs), 1),
-        }
-
-    def to_json(self) -> str:
-        """The rows, the words and what was run."""
-        control = self.plan.entrants[0].name
-        content = {"control": control, "models": self.rows, "words": self.words, "failed": self.failed}
-        return json.dumps(content | {"plan": self.plan.text, "folder": str(self.plan.folder)}, indent=2) + "\n"
-
-    def to_csv(self) -> str:
-        """The rows."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[0]) if self.rows else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        return text.getvalue()
 
 
 def compare(
@@ -291,16 +243,13 @@ def judge(plan: Plan, failed: str = "", *, images: bool = True) -> Verdict:
             "; the same command tries again."
         )
     device = torch.device("cuda" if plan.gpus else "cpu")
-    models = {each.name: build(each.config) for each in plan.entrants}
-    timed = estimate.milliseconds(models, int(plan.settings["imgsz"]), device)
+    built = {each.name: build(each.config) for each in plan.entrants}
+    timed = estimate.milliseconds(built, int(plan.settings["imgsz"]), device)
     latency = {name: (ms, ms / timed[control]) for name, ms in timed.items()}
-    [judged, *_] = comparison.compare(found, control=control, latency=latency)
-    written = page.write(
-        [record.source for record in found], plan.folder / "report.html", control=control, latency=latency
-    )
-    verdict = Verdict(plan, judged, written, failed, timed)
-    write_text(plan.folder / "verdict.json", verdict.to_json())
-    return verdict
+    judged = comparison.compare(found, control=control, latency=latency)
+    written = plan.folder / "report.html"
+    write_text(written, page.render(judged, pictures if images else None))
+    return Verdict(plan, judged[0], written, failed)
 
 
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:

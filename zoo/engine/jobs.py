@@ -59,7 +59,7 @@ class Job:
     def words(self) -> list[str]:
         """The command, or the one that goes on where it stopped."""
         last = self.run and self.run / "weights" / "last.pt"
-        resume = [sys.executable, "-m", "zoo.engine.launch", str(last), "resume=True"]
+        resume = [sys.executable, "-m", "zoo", "train", str(last), "resume=True"]
         return resume if last and last.is_file() else list(self.command)
 
     def finished(self) -> Row | None:

@@ -169,7 +169,7 @@ def training(model: str, data: str, folder: Path, settings: Mapping[str, Any], t
     """
     run = folder / "run"
     words = [f"{key}={value}" for key, value in {**settings, "save_dir": run}.items()]
-    command = (sys.executable, "-m", "zoo.engine.launch", model, *words)
+    command = (sys.executable, "-m", "zoo", "train", model, *words)
     return Job(model, data, int(settings["seed"]), folder, command, run, threads)
 
 

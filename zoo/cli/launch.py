@@ -2,17 +2,17 @@
 
 Two processes on CPU, joined by gloo:
 
-    torchrun --standalone --nproc-per-node=2 -m zoo.engine.launch yolov8n_dattn data=my.yaml device=cpu
+    torchrun --standalone --nproc-per-node=2 -m zoo.cli.launch yolov8n_dattn data=my.yaml device=cpu
 
 All eight GPUs of a machine, joined by NCCL (`zoo train ... device=0,1,2,3,4,5,6,7` starts the same by itself):
 
-    torchrun --standalone --nproc-per-node=8 -m zoo.engine.launch yolov8s_dattn data=my.yaml batch=128
+    torchrun --standalone --nproc-per-node=8 -m zoo.cli.launch yolov8s_dattn data=my.yaml batch=128
 
 Two machines of eight GPUs; the same line on both, where `first` is the name of one of them, port 29500 is open on it,
 and the working directory, the data and the folder of the run are on a file system that both see:
 
     torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=first:29500 --rdzv-id=run1 \
-        -m zoo.engine.launch yolov8s_dattn data=my.yaml batch=256 project=/shared/runs
+        -m zoo.cli.launch yolov8s_dattn data=my.yaml batch=256 project=/shared/runs
 
 `batch` is that of all processes together. When a process dies, torchrun ends the others, says which it was and exits
 with an error; go on with the same line and `<run>/weights/last.pt resume=True` in place of the name and settings.
