@@ -12,6 +12,7 @@ import zoo
 from tests.cli.process import ROOT, run
 from zoo import assets
 from zoo.cli import main
+from zoo.weights import manifest
 
 
 @pytest.mark.fast
@@ -40,16 +41,44 @@ class TestLooking:
         assert main(["list", "nothing", "--blocks"]) == 1
         assert "no block matches 'nothing'" in capsys.readouterr().err
 
-    def test_list_of_weights(self, capsys):
-        expected = zoo.list_models(pretrained=True)
-        assert main(["list", "--pretrained"]) == (0 if expected else 1)
-        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == expected
+    def test_list_of_weights_has_a_row_of_its_own_for_each(self, capsys):
+        assert main(["list", "--pretrained"]) == 0
+        rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:]}
+        assert list(rows) == zoo.list_models(pretrained=True)
+        for name, row in rows.items():
+            entry = manifest.find(name)[1]
+            for fact in (
+                entry.dataset,
+                f"{entry.metrics['val']['mAP50-95']:.3f} on val",
+                entry.license,
+                str(entry.imgsz),
+            ):
+                assert fact in row
+        assert main(["list", "--pretrained", "yolov8n_dattn", "--json"]) == 0
+        first = json.loads(capsys.readouterr().out)[0]
+        entry = manifest.find(first["name"])[1]
+        assert (first["sha256"], tuple(first["class_names"])) == (entry.sha256, entry.class_names)
+
+    def test_info_of_weights_says_what_is_known_of_them(self, capsys):
+        for name in zoo.list_models(pretrained=True):
+            assert main(["info", name]) == 0
+            out = capsys.readouterr().out
+            entry = manifest.find(name)[1]
+            facts = [name, *entry.class_names, entry.license, str(entry.bytes), entry.sha256, *entry.sources]
+            facts += [str(entry.imgsz), f"mAP50 {entry.metrics['val']['mAP50']:.3f}", entry.recipe]
+            assert all(fact in out for fact in facts)
+            assert (entry.started_from or "random weights") in out
+
+    def test_info_of_a_tag_that_is_not_there(self, capsys):
+        assert main(["info", "yolov8n_dattn.nope"]) == 1
+        assert "'nope'" in (err := capsys.readouterr().err)
+        assert "bccd" in err
 
     def test_info_names_the_grafts_and_their_cost(self, capsys):
         assert main(["info", "yolov8n_hat_p345"]) == 0
         out = capsys.readouterr().out
         info = zoo.model_info("yolov8n_hat_p345")
-        assert all(f"output of layer {graft.position}" in out for graft in info.grafts)
+        assert all(f"(layer {graft.position})" in out for graft in info.grafts)
         assert f"{info.params / info.base_params - 1:+.1%} over yolov8n" in out
 
     def test_export_without_a_format_says_what_was_measured(self, capsys):
@@ -66,6 +95,7 @@ class TestLooking:
         code = f"""
 import sys
 from zoo.cli import main
+from zoo.weights import manifest
 try:
     main({arguments})
 finally:

@@ -13,6 +13,8 @@ from zoo.cli import table
 from zoo.cli.arguments import Add
 from zoo.errors import OptionError, UnknownBlockError, UnknownModelError, WeightsError
 from zoo.layers.blocks import describe
+from zoo.names import parse
+from zoo.weights import manifest
 
 
 def add_verbs(add: Add) -> None:
@@ -31,7 +33,7 @@ def add_verbs(add: Add) -> None:
 
 
 def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> None:
-    """List the models, or the blocks.
+    """List the models, their trained weights, or the blocks.
 
     GFLOPs are those of one image of 640 x 640 pixels; tags are the trained weights, the default first. What has not
     been counted yet shows no numbers; `zoo info NAME` counts it.
@@ -43,6 +45,9 @@ def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> 
     if not names:
         what = "weights match" if pretrained else "model matches"
         raise UnknownModelError(f"no {what} {pattern!r}; patterns are like 'yolov8?_dattn', and `zoo list` shows all.")
+    if pretrained:
+        _list_weights(names, as_json)
+        return
     rows = [(name, zoo.model_info(name)) for name in names]
     if as_json:
         counts = ("params", "gflops", "base_params", "base_gflops")
@@ -58,6 +63,22 @@ def list_models(pattern: str, pretrained: bool, blocks: bool, as_json: bool) -> 
         ["name", "base", "params M", "GFLOPs", "tags"],
         [[name, i.base, *size, ", ".join(i.tags)] for (name, i), size in zip(rows, sizes, strict=True)],
     )
+
+
+def _list_weights(names: list[str], as_json: bool) -> None:
+    entries = {name: manifest.find(name)[1] for name in names}
+    if as_json:
+        facts = [{"name": name, **entry.to_dict()} for name, entry in entries.items()]
+        print(json.dumps([{key: fact[key] for key in fact if key != "known_answer"} for fact in facts], indent=2))
+        return
+    rows = []
+    for name, entry in entries.items():
+        split, metrics = next(iter(entry.metrics.items()), ("", {}))
+        score = metrics.get("mAP50-95")
+        shown = "" if score is None else f"{score:.3f} on {split}"
+        size = f"{entry.bytes / 1e6:.1f}"
+        rows.append([name, entry.dataset, str(entry.num_classes), str(entry.imgsz), shown, size, entry.license])
+    table.show(["name", "trained on", "classes", "pixels", "mAP50-95", "MB", "licence"], rows)
 
 
 def _list_blocks(pattern: str, as_json: bool) -> None:
@@ -77,11 +98,15 @@ def _list_blocks(pattern: str, as_json: bool) -> None:
 
 
 def info(name: str) -> None:
-    """Describe one model.
+    """Describe one model, or the weights of a tag.
 
     Its grafts, what they cost, its weights and how well they do; of a plain model, the places that grafts can take.
+    With a tag, where those weights come from and what they know.
     """
     model = zoo.model_info(name)
+    if parse(name).tag:
+        _describe_weights(name)
+        return
     layers = places.layers(places.read(model.config))
     print(model.name)
     for graft in model.grafts:
@@ -104,6 +129,30 @@ def info(name: str) -> None:
         rows = [["image", "", "", "1", "3"]]
         rows += [[", ".join(i.places), str(i.index), i.module, str(i.stride), str(i.channels)] for i in layers[:-1]]
         table.show(["place", "index", "module", "stride", "channels"], rows)
+
+
+def _describe_weights(name: str) -> None:
+    name, entry = manifest.find(name)
+    facts = {
+        "classes": f"{entry.num_classes}: {', '.join(entry.class_names)}",
+        "pixels": f"{entry.imgsz}, the longer side",
+        "trained on": f"{entry.dataset} {entry.dataset_source}, licence {entry.dataset_license or 'unknown'}",
+        "started from": entry.started_from or "random weights",
+        **{
+            f"on {split}": ", ".join(f"{metric} {value:.3f}" for metric, value in metrics.items())
+            for split, metrics in entry.metrics.items()
+        },
+        "licence": entry.license,
+        "bytes": str(entry.bytes),
+        "sha256": entry.sha256,
+        "sources": ", ".join(entry.sources),
+        "recipe": entry.recipe,
+        "commit": entry.commit,
+        "versions": ", ".join(f"{package} {version}" for package, version in entry.versions.items()),
+    }
+    print(name)
+    for key, value in facts.items():
+        print(f"  {key:<13}{value}")
 
 
 def verify(names: list[str], folder: Path | None) -> None:
