@@ -114,6 +114,8 @@ def train(job: Job, data: Path) -> None:
 def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
     """Take the weights of the median seed on val, of all that ended, into the repository; return its row.
 
+    Over a frozen base they are an adapter, whose tag says so.
+
     Raises:
         OptionError: No seed of the job is recorded, or the run's folder is not here.
     """
@@ -122,8 +124,9 @@ def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
         raise OptionError(f"no run of {job.command} is recorded in {job.results}; run seeds without --ship first.")
     row = rows[(len(rows) - 1) // 2]
     chosen = replace(job, seed=int(row["seed"]))
-    if not (chosen.directory / "weights" / "zoo").is_dir():
-        raise OptionError(f"seed {chosen.seed} is the median of {len(rows)}, and there is no run {chosen.directory}.")
+    folder = chosen.directory / "weights" / ("adapter" if job.freeze_base else "zoo")
+    if not folder.is_dir():
+        raise OptionError(f"seed {chosen.seed} is the median of {len(rows)}, and its run is not here: no {folder}.")
     facts = repository.Facts(
         dataset=recipe.dataset["name"],
         dataset_license=recipe.dataset["license"],
@@ -139,7 +142,10 @@ def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
         versions=json.loads(row["versions"]),
         started_from=started_from(row["base_weights"]),
     )
-    repository.add(chosen.directory / "weights" / "zoo", f"{job.model}.{job.recipe}", facts)
+    if job.freeze_base:
+        repository.add(folder, f"{job.model}.{job.recipe}-adapter", facts, base_weights=job.base_weights)
+    else:
+        repository.add(folder, f"{job.model}.{job.recipe}", facts)
     return row
 
 
