@@ -50,7 +50,8 @@ def test_forward_shapes(model: GraftedDetectionModel, height: int, width: int) -
     close_gates(model)
     cells = [(height // s) * (width // s) for s in (8, 16, 32)]
     assert predictions.shape == (2, 4 + 80, sum(cells))
-    assert [feature.shape[2:] for feature in raw["feats"]] == [(height // s, width // s) for s in (8, 16, 32)]
+    features = raw.get("one2many", raw)["feats"]
+    assert [feature.shape[2:] for feature in features] == [(height // s, width // s) for s in (8, 16, 32)]
     assert torch.isfinite(predictions).all()
 
 
@@ -74,7 +75,8 @@ def test_backward_reaches_every_parameter(model: GraftedDetectionModel) -> None:
     open_gates(model)
     model.train()
     outputs = model(images(96, 64))
-    (outputs["boxes"].square().mean() + outputs["scores"].square().mean()).backward()
+    heads = list(outputs.values()) if "one2many" in outputs else [outputs]
+    sum(head[part].square().mean() for head in heads for part in ("boxes", "scores")).backward()
     dead = [
         name
         for name, parameter in model.named_parameters()

@@ -91,6 +91,8 @@ class ModelConfig:
         base_sha256: Of the official weights that training started from, `None` when it started from scratch.
         task: One of detect, segment, pose, obb.
         layout: Of the base's levels: `"p2"`, `"p6"`, or empty for P3 to P5.
+        kpt_shape: Of a pose model, keypoints and numbers for each (2, or 3 with visibility); `None` for those of
+            Ultralytics' model file.
     """
 
     name: str
@@ -105,6 +107,7 @@ class ModelConfig:
     base_sha256: str | None = None
     task: str = "detect"
     layout: str = ""
+    kpt_shape: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -122,6 +125,11 @@ class ModelConfig:
             raise ConfigError(f"width must be null or a number between 0.1 and 2.0, found {self.width!r}.")
         if self.base_sha256 is not None and not is_sha256(self.base_sha256):
             raise ConfigError(f"base_sha256 must be null or 64 hex digits, found {self.base_sha256!r}.")
+        if self.kpt_shape is not None:
+            numbers = tuple(self.kpt_shape) if isinstance(self.kpt_shape, list | tuple) else ()
+            if len(numbers) != 2 or {type(number) for number in numbers} != {int} or not 1 <= numbers[0] <= 1000:
+                raise ConfigError(f"kpt_shape must be null or [keypoints, 2 or 3], found {self.kpt_shape!r:.80}.")
+            object.__setattr__(self, "kpt_shape", numbers)
         positions = [graft.position for graft in self.grafts]
         if len(set(positions)) != len(positions):
             raise ConfigError(f"two grafts share a position: {positions}.")
@@ -141,7 +149,8 @@ class ModelConfig:
         """Plain JSON types, the inverse of `from_dict`."""
         data = asdict(replace(self, grafts=()))
         data["grafts"] = [graft.to_dict() for graft in self.grafts]
-        data["class_names"] = None if self.class_names is None else list(self.class_names)
+        for key in ("class_names", "kpt_shape"):
+            data[key] = None if getattr(self, key) is None else list(getattr(self, key))
         return {"schema": SCHEMA, **data}
 
     @classmethod

@@ -10,20 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from ultralytics.nn.modules import Detect
-from ultralytics.nn.tasks import DetectionModel
+from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import LOGGER
 
 from zoo import places
 from zoo.config import STEM, GraftConfig, ModelConfig
-from zoo.errors import ChannelError, ConfigError, UnknownBlockError
+from zoo.errors import ChannelError, ConfigError, DataError, UnknownBlockError
 from zoo.layers import blocks
 from zoo.layers.graft import Graft
 
+CLASS_BRANCHES = ("cv3", "one2one_cv3")
+"""Of a head, what yields the class logits: for many boxes an object, and in end-to-end heads for one."""
 REFUSE_STOCK = "this checkpoint carries attention grafts that stock Ultralytics would drop; train it with zoo.YOLO"
 
 
-class GraftedDetectionModel(DetectionModel):
-    """Ultralytics' `DetectionModel` with attention grafts held beside it.
+class Grafted(DetectionModel):
+    """What makes a model of an Ultralytics task hold attention grafts beside its stock layers.
 
     The stock layers keep their indices and their state-dict keys (`model.*`); the grafts are `grafts.<position>.*`.
     Ultralytics rebuilds a model from its `yaml` when it trains, resumes or spawns workers, so the plan of the grafts
@@ -35,16 +37,19 @@ class GraftedDetectionModel(DetectionModel):
         ch: Channels of the image.
         nc: Number of classes, overriding `cfg`'s.
         verbose: Print the layer table.
+        **options: Of the task's stock model, e.g. `data_kpt_shape` for poses.
 
     Shape:
-        `(B, ch, H, W)` with H, W multiples of the largest stride to what the stock detector returns.
+        `(B, ch, H, W)` with H, W multiples of the largest stride to what the stock model returns.
 
     Raises:
         ConfigError: A graft names an unknown block, position or option.
         ChannelError: A block cannot take the channels found at its position.
     """
 
-    def __init__(self, cfg: dict[str, Any], ch: int = 3, nc: int | None = None, verbose: bool = True) -> None:
+    def __init__(
+        self, cfg: dict[str, Any], ch: int = 3, nc: int | None = None, verbose: bool = True, **options: Any
+    ) -> None:
         cfg = deepcopy(cfg)
         plan = [GraftConfig.from_dict(graft) for graft in cfg.pop("grafts", ())]
         num_classes = nc or cfg["nc"]
@@ -53,7 +58,7 @@ class GraftedDetectionModel(DetectionModel):
         if "name" in cfg:
             cfg["yaml_file"] = f"{cfg['name']}.yaml"  # by whose stem Ultralytics' summary and exports call the model
         cfg["backbone"] = [row for row in cfg["backbone"] if row[2] != REFUSE_STOCK]
-        super().__init__(cfg, ch=ch, verbose=verbose)
+        super().__init__(cfg, ch=ch, verbose=verbose, **options)
         if class_width:
             self.reset_classes(num_classes)
         table = places.layers(self.yaml, ch) if plan else ()
@@ -84,6 +89,7 @@ class GraftedDetectionModel(DetectionModel):
             base_sha256=self.yaml.get("base_sha256"),
             task=self.yaml.get("task", "detect"),
             layout=self.yaml.get("layout", ""),
+            kpt_shape=tuple(self.yaml["kpt_shape"]) if "kpt_shape" in self.yaml else None,
         )
 
     def info(self, *args: Any, **kwargs: Any) -> Any:
@@ -103,13 +109,15 @@ class GraftedDetectionModel(DetectionModel):
         """
         head: Detect = self.model[-1]
         fresh = []
-        for level, branch in enumerate(head.cv3):
+        for name, branch in _class_branches(head).items():
             old = branch[-1]
             new = nn.Conv2d(old.in_channels, num_classes, 1).to(old.weight)
-            with torch.no_grad():
-                new.get_parameter("bias").fill_(_class_prior(num_classes, float(head.stride[level])))
+            if name.startswith(CLASS_BRANCHES):
+                stride = float(head.stride[int(name.rpartition(".")[2])])
+                with torch.no_grad():
+                    new.get_parameter("bias").fill_(_class_prior(num_classes, stride))
             branch[-1] = new.train(old.training)
-            fresh += [f"model.{head.i}.cv3.{level}.{len(branch) - 1}.{name}" for name in ("weight", "bias")]
+            fresh += [f"model.{head.i}.{name}.{len(branch) - 1}.{part}" for part in ("weight", "bias")]
         head.nc, head.no = num_classes, num_classes + 4 * head.reg_max
         self.nc = self.yaml["nc"] = num_classes
         self.names = dict(enumerate(class_names)) if class_names else {i: str(i) for i in range(num_classes)}
@@ -154,10 +162,21 @@ class GraftedDetectionModel(DetectionModel):
         return ", ".join(counts)
 
     def _note_class_width(self) -> None:
-        self.yaml["class_width"] = self.model[-1].cv3[0][-1].in_channels
+        self.yaml["class_width"] = next(iter(_class_branches(self.model[-1]).values()))[-1].in_channels
+
+    def _check_size(self, x: Any) -> None:
+        """Refuse sizes at which the maps of the neck do not meet, of which PyTorch would say two numbers of one map."""
+        low, high = int(self.stride.min()), int(self.stride.max())
+        if any(math.ceil(side / low) % (high // low) for side in x.shape[2:]):
+            raise DataError(
+                f"this model takes images whose sides are multiples of {high} pixels, found {x.shape[-2]} x "
+                f"{x.shape[-1]}; zoo.YOLO(...).predict takes any size and pads."
+            )
 
     def _predict_once(self, x: Any, profile: bool = False, embed: list[int] | None = None) -> Any:
         """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
+        if hasattr(self, "grafts") and not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
+            self._check_size(x)
         outputs: list[Any] = []
         times: list[float] = []
         pooled = []
@@ -198,6 +217,31 @@ class GraftedDetectionModel(DetectionModel):
         return getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
 
 
+class GraftedDetectionModel(Grafted, DetectionModel):
+    """Ultralytics' detector with grafts."""
+
+
+class GraftedSegmentationModel(Grafted, SegmentationModel):
+    """Ultralytics' model of instance masks with grafts."""
+
+
+class GraftedPoseModel(Grafted, PoseModel):
+    """Ultralytics' model of keypoints with grafts."""
+
+
+class GraftedOBBModel(Grafted, OBBModel):
+    """Ultralytics' detector of oriented boxes with grafts."""
+
+
+MODELS: dict[str, type[Grafted]] = {
+    "detect": GraftedDetectionModel,
+    "segment": GraftedSegmentationModel,
+    "pose": GraftedPoseModel,
+    "obb": GraftedOBBModel,
+}
+"""The class of each task."""
+
+
 def to_yaml(config: ModelConfig) -> dict[str, Any]:
     """The model dictionary that Ultralytics passes around, with the zoo's own keys added."""
     config = places.resolve(config)
@@ -217,7 +261,7 @@ def to_yaml(config: ModelConfig) -> dict[str, Any]:
     }
 
 
-def build(config: ModelConfig) -> GraftedDetectionModel:
+def build(config: ModelConfig) -> Grafted:
     """A freshly initialised model.
 
     The stock part draws from torch's generator before the grafts do, so under one seed a grafted model and its plain
@@ -227,11 +271,19 @@ def build(config: ModelConfig) -> GraftedDetectionModel:
         ConfigError: A graft names an unknown block, position or option.
         ChannelError: A block cannot take the channels found at its position.
     """
-    model = GraftedDetectionModel(to_yaml(config), verbose=False)
-    model.task = "detect"
+    model = MODELS[config.task](to_yaml(config), verbose=False)
+    model.task = config.task
     if config.class_names is not None:
         model.names = dict(enumerate(config.class_names))
     return model.eval()
+
+
+def _class_branches(head: Any) -> dict[str, Any]:
+    """The parts of a head that end in one channel a class, by their name in it; fusing leaves one branch of two."""
+    present = [name for name in CLASS_BRANCHES if getattr(head, name, None) is not None]
+    branches = {f"{name}.{level}": branch for name in present for level, branch in enumerate(getattr(head, name))}
+    semantic = getattr(getattr(head, "proto", None), "semseg", None)
+    return branches if semantic is None else {**branches, "proto.semseg": semantic}
 
 
 def _at_least_float32(preds: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo import registry
 from zoo.config import ModelConfig
-from zoo.detector import GraftedDetectionModel, build
+from zoo.detector import Grafted, build
 from zoo.errors import OptionError, UnknownModelError
 from zoo.names import parse
 from zoo.weights import adapter, checkpoint, find, manifest, official, saved
@@ -28,7 +28,7 @@ def create(
     num_classes: int | None = None,
     base_weights: str | Path | Literal[True] | None = None,
     width: float | None = None,
-) -> GraftedDetectionModel:
+) -> Grafted:
     """Build a registered model, or one that a directory or a Hub repository describes.
 
     Args:
@@ -111,13 +111,13 @@ def _is_adapter(name: str) -> bool:
     return bool(manifest.find(name)[1].base_tensors)
 
 
-def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> GraftedDetectionModel:
+def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Grafted:
     model = build(config)
     load_into(model, tensors)
     return model
 
 
-def _rebuilt(name: str, found: saved.Saved, base_weights: str | Path | Literal[True] | None) -> GraftedDetectionModel:
+def _rebuilt(name: str, found: saved.Saved, base_weights: str | Path | Literal[True] | None) -> Grafted:
     if found.base_tensors is None:
         if base_weights:
             raise OptionError(f"{name} is a whole model, no adapter: leave base_weights out.")
@@ -138,7 +138,7 @@ def _base_file(config: ModelConfig, base_weights: str | Path | Literal[True]) ->
     return checkpoint.find(f"{config.base_name}.pt" if base_weights is True else base_weights)
 
 
-def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> GraftedDetectionModel:
+def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> Grafted:
     found = official.read(_base_file(config, base_weights))
     num_classes, class_width = class_head(found.tensors)
     config = replace(

@@ -57,6 +57,8 @@ def read(config: ModelConfig) -> dict[str, Any]:
     model["scale"] = config.scale
     if config.width is not None:
         model["scales"][config.scale][1] = config.width
+    if config.kpt_shape is not None:
+        model["kpt_shape"] = list(config.kpt_shape)
     return model
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from zoo.config import BASES, LAYOUTS, SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
 from zoo.names import TASKS, Name, hint, parse
-from zoo.places import resolve
+from zoo.places import read, resolve
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
 
@@ -63,13 +63,12 @@ def get_config(name: str | Name) -> ModelConfig:
         near = hint(wanted.plain if wanted.grafts else name, {*names(), *plain}, "zoo.list_models() lists all.")
         raise UnknownModelError(f"no model is called {str(name)!r:.200}. {near}")
     grafts = [GraftConfig(place, g.block, dict(g.options)) for g in wanted.grafts for place in g.places]
-    return resolve(
-        ModelConfig(
-            name=wanted.architecture,
-            base=wanted.base,
-            scale=wanted.scale,
-            grafts=tuple(grafts),
-            task=wanted.task,
-            layout=wanted.layout,
-        )
+    config = ModelConfig(
+        name=wanted.architecture,
+        base=wanted.base,
+        scale=wanted.scale,
+        grafts=tuple(grafts),
+        task=wanted.task,
+        layout=wanted.layout,
     )
+    return resolve(config.with_classes(read(config)["nc"]))

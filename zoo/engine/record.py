@@ -20,7 +20,7 @@ from ultralytics.utils import LOGGER
 from ultralytics.utils.torch_utils import unwrap_model
 
 from zoo import places, records
-from zoo.detector import GraftedDetectionModel
+from zoo.detector import Grafted
 from zoo.engine import fingerprint, quirks
 from zoo.errors import DataError
 from zoo.files import read_json, write_text
@@ -131,7 +131,7 @@ def gates_of(model: Any) -> dict[str, float | None]:
     return {position: _finite(graft.gamma.detach().abs().mean()) for position, graft in grafts.items()}
 
 
-def describe_grafts(model: GraftedDetectionModel) -> str:
+def describe_grafts(model: Grafted) -> str:
     """One line for the log: the grafts that a model was built with, and their parameters."""
     config = model.config
     table = places.layers(places.read(config))
@@ -142,7 +142,7 @@ def describe_grafts(model: GraftedDetectionModel) -> str:
     return f"{config.name}: {'; '.join(parts) or 'no graft'}"
 
 
-def _grafts(model: GraftedDetectionModel) -> list[dict[str, Any]]:
+def _grafts(model: Grafted) -> list[dict[str, Any]]:
     table = places.layers(places.read(model.config))
     found = []
     for graft in model.config.grafts:
@@ -154,7 +154,7 @@ def _grafts(model: GraftedDetectionModel) -> list[dict[str, Any]]:
 
 def _described(trainer: BaseTrainer) -> dict[str, Any]:
     model = unwrap_model(trainer.model)
-    plan, ours = model.yaml, isinstance(model, GraftedDetectionModel)
+    plan, ours = model.yaml, isinstance(model, Grafted)
     digest, images = fingerprint.of(trainer.data | {"val": trainer.data[trainer.args.split]})
     name = Path(str(trainer.args.data))
     frozen = quirks.frozen_base(trainer.args.freeze, model.model)

@@ -23,11 +23,14 @@ from ultralytics.cfg import DEFAULT_CFG_DICT, get_save_dir
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
+from ultralytics.models.yolo.obb import OBBTrainer
+from ultralytics.models.yolo.pose import PoseTrainer
+from ultralytics.models.yolo.segment import SegmentationTrainer
 from ultralytics.nn.tasks import load_checkpoint
 from ultralytics.utils import LOCAL_RANK, LOGGER, RANK
 from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zero_first, unwrap_model
 
-from zoo.detector import GraftedDetectionModel
+from zoo.detector import MODELS, Grafted
 from zoo.engine import data, quirks, scores
 from zoo.engine.lock import FolderLock
 from zoo.engine.record import Recorder, describe_grafts
@@ -39,8 +42,8 @@ from zoo.weights import checkpoint, saved
 logger = logging.getLogger("zoo")
 
 
-class ZooTrainer(DetectionTrainer):
-    """Ultralytics' detection trainer for models that carry grafts.
+class GraftTrainer(DetectionTrainer):
+    """What makes Ultralytics' trainer of a task train models that carry grafts.
 
     A run leaves `weights/zoo/{model.safetensors,config.json,README.md}` beside Ultralytics' own `best.pt`, from the
     same best epoch, loadable with `zoo.create("local-dir:<run>/weights/zoo")`; `weights/adapter/` is the same
@@ -145,7 +148,7 @@ class ZooTrainer(DetectionTrainer):
         if RANK in {-1, 0}:
             _keep_epochs(self.csv, self.start_epoch)
             self.recorder = Recorder(self)
-            if isinstance(unwrap_model(self.model), GraftedDetectionModel):
+            if isinstance(unwrap_model(self.model), Grafted):
                 LOGGER.info(describe_grafts(unwrap_model(self.model)))
 
     def _find_test_set(self) -> YOLODataset | None:
@@ -202,8 +205,9 @@ class ZooTrainer(DetectionTrainer):
         if not isinstance(cfg, dict) or "grafts" not in cfg:
             model = super().get_model(cfg, weights, verbose)
         else:
+            options = {"data_kpt_shape": self.data["kpt_shape"]} if self.args.task == "pose" else {}
             channels, classes = self.data["channels"], self.data["nc"]
-            model = GraftedDetectionModel(cfg, ch=channels, nc=classes, verbose=verbose and RANK == -1)
+            model = MODELS[self.args.task](cfg, channels, classes, verbose and RANK == -1, **options)
             self.set_model_names_for_load(model)
             if weights is not None:
                 model.load(weights)
@@ -285,7 +289,7 @@ class ZooTrainer(DetectionTrainer):
             self.metrics = self.validator(model=self.best)
         if RANK in {-1, 0}:
             self.metrics.pop("fitness", None)
-            if isinstance(model, GraftedDetectionModel):
+            if isinstance(model, Grafted):
                 model.yaml["imgsz"] = self.args.imgsz
                 folder = saved.save(model, self.wdir / "zoo")
                 write_text(folder / "README.md", cards.render_model(model.config, f"local-dir:{folder}"))
@@ -294,6 +298,31 @@ class ZooTrainer(DetectionTrainer):
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1
+
+
+class ZooTrainer(GraftTrainer, DetectionTrainer):
+    """Ultralytics' trainer of detectors, for models with grafts."""
+
+
+class ZooSegmentationTrainer(GraftTrainer, SegmentationTrainer):
+    """Ultralytics' trainer of instance masks, for models with grafts."""
+
+
+class ZooPoseTrainer(GraftTrainer, PoseTrainer):
+    """Ultralytics' trainer of keypoints, for models with grafts."""
+
+
+class ZooOBBTrainer(GraftTrainer, OBBTrainer):
+    """Ultralytics' trainer of oriented boxes, for models with grafts."""
+
+
+TRAINERS: dict[str, type[GraftTrainer]] = {
+    "detect": ZooTrainer,
+    "segment": ZooSegmentationTrainer,
+    "pose": ZooPoseTrainer,
+    "obb": ZooOBBTrainer,
+}
+"""The class of each task."""
 
 
 def _has_bfloat16() -> bool:
@@ -333,17 +362,17 @@ def _keep_epochs(table: Path, epochs: int) -> None:
 
 
 # Functions of this module, because Ultralytics pickles a trainer's callbacks for the processes it starts.
-def _epoch_started(trainer: ZooTrainer) -> None:
+def _epoch_started(trainer: GraftTrainer) -> None:
     if trainer.recorder:
         trainer.recorder.epoch_started()
 
 
-def _batch_ended(trainer: ZooTrainer) -> None:
+def _batch_ended(trainer: GraftTrainer) -> None:
     if trainer.recorder:
         trainer.recorder.batch_ended()
 
 
-def _training_ended(trainer: ZooTrainer) -> None:
+def _training_ended(trainer: GraftTrainer) -> None:
     if trainer.recorder:
         trainer.recorder.training_ended(trainer)
 

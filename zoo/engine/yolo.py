@@ -13,10 +13,10 @@ from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
-from zoo.detector import GraftedDetectionModel
+from zoo.detector import CLASS_BRANCHES, MODELS
 from zoo.engine import classes, data, parent, quirks
 from zoo.engine.settings import TRAIN_ONLY, check_settings
-from zoo.engine.trainer import ZooTrainer
+from zoo.engine.trainer import TRAINERS
 from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
 from zoo.names import parse
@@ -59,9 +59,10 @@ class YOLO(ultralytics.YOLO):
 
     @property
     def task_map(self) -> dict[str, dict[str, Any]]:
-        """Ultralytics' table with the zoo's model and trainer for detection."""
+        """Ultralytics' table with the zoo's model and trainer for the tasks that it grafts."""
         table = super().task_map
-        return {**table, "detect": {**table["detect"], "model": GraftedDetectionModel, "trainer": ZooTrainer}}
+        ours = {task: {**table[task], "model": MODELS[task], "trainer": TRAINERS[task]} for task in MODELS}
+        return {**table, **ours}
 
     def train(self, trainer: type[DetectionTrainer] | None = None, **settings: Any) -> Any:
         """Train as Ultralytics does, after a look at the options.
@@ -191,20 +192,21 @@ class YOLO(ultralytics.YOLO):
         self.ckpt = {"model": self.model}  # makes train() rebuild from this model rather than look for a file
         self.overrides = {
             "model": weights,
-            "task": "detect",
+            "task": self.model.task,
             "pretrained": has_weights,
             "imgsz": self.model.yaml["imgsz"],
         }
         self.model.args = {**DEFAULT_CFG_DICT, **self.overrides}
         self.model.pt_path = _checkpoint_name(weights)
-        self.task = "detect"
+        self.task = self.model.task
         self.model_name = weights
 
 
 def _shapes(model: Any) -> dict[str, torch.Size]:
     """What distinguishes architectures, whatever their classes."""
-    head = f"model.{len(model.model) - 1}.cv3."
-    return {key: tensor.shape for key, tensor in model.state_dict().items() if not key.startswith(head)}
+    head = f"model.{len(model.model) - 1}."
+    classes = tuple(f"{head}{branch}." for branch in (*CLASS_BRANCHES, "proto.semseg"))
+    return {key: tensor.shape for key, tensor in model.state_dict().items() if not key.startswith(classes)}
 
 
 def _checkpoint_name(name: str) -> str:

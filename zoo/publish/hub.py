@@ -12,7 +12,7 @@ from typing import Literal
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-from zoo.detector import GraftedDetectionModel, build
+from zoo.detector import Grafted, build
 from zoo.errors import ManifestError, OptionError
 from zoo.factory import trained
 from zoo.files import CONFIG_FILE, MODEL_FILE
@@ -23,7 +23,7 @@ from zoo.weights.hub import explained
 
 
 def push_to_hub(
-    model: GraftedDetectionModel,
+    model: Grafted,
     repo_id: str,
     *,
     private: bool = False,

@@ -17,10 +17,10 @@ from zoo.errors import IntegrityError
 from zoo.weights.tensors import halved
 
 if TYPE_CHECKING:
-    from zoo.detector import GraftedDetectionModel
+    from zoo.detector import Grafted
 
 
-def part(model: GraftedDetectionModel, *, norm: bool = False) -> dict[str, Tensor]:
+def part(model: Grafted, *, norm: bool = False) -> dict[str, Tensor]:
     """The tensors of a model that make an adapter.
 
     Args:

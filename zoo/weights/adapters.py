@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.config import STEM
-from zoo.detector import GraftedDetectionModel, build
+from zoo.detector import Grafted, build
 from zoo.errors import OptionError
 from zoo.names import Name, hint, parse
 from zoo.weights import adapter, checkpoint, official, saved
@@ -39,8 +39,8 @@ class Adapters:
         self._device = device
         self._base = official.read(checkpoint.find(base)).tensors
         self._shared: dict[str, Tensor] = {}
-        self._models: dict[str, GraftedDetectionModel] = {}
-        self._active: GraftedDetectionModel | None = None
+        self._models: dict[str, Grafted] = {}
+        self._active: Grafted | None = None
         for name, folder in (folders or {}).items():
             self.add(name, folder)
 
@@ -49,7 +49,7 @@ class Adapters:
         """Of the adapters, in the order they were added."""
         return tuple(self._models)
 
-    def add(self, name: str, folder: str | Path) -> GraftedDetectionModel:
+    def add(self, name: str, folder: str | Path) -> Grafted:
         """Load one more adapter, or another one under a name; returns its model, in eval mode.
 
         Raises:
@@ -68,7 +68,7 @@ class Adapters:
         self._models[name] = model
         return model
 
-    def use(self, name: str) -> GraftedDetectionModel:
+    def use(self, name: str) -> Grafted:
         """Choose the adapter that calls go to; returns its model.
 
         Raises:
@@ -111,7 +111,7 @@ class Adapters:
         x = last(first.gather(last, x, prefix))
         return {name: _finish(model, shared, x, list(prefix)) for name, model in chosen.items()}
 
-    def _find(self, name: str) -> GraftedDetectionModel:
+    def _find(self, name: str) -> Grafted:
         if name not in self._models:
             raise OptionError(f"no adapter is called {name!r:.80}. {hint(name, self._models)}")
         return self._models[name]
@@ -132,7 +132,7 @@ def _local(folder: str | Path) -> Path:
     return hub.snapshot(wanted.repo, wanted.revision)
 
 
-def shared_layers(models: list[GraftedDetectionModel]) -> int:
+def shared_layers(models: list[Grafted]) -> int:
     """How many stock layers, from the first on, compute the same in all models: up to a graft or a difference."""
     if not models:
         return 0
@@ -153,7 +153,7 @@ def _same(layer: nn.Module, other: nn.Module) -> bool:
     )
 
 
-def _finish(model: GraftedDetectionModel, done: int, x: Any, outputs: list[Any]) -> Any:
+def _finish(model: Grafted, done: int, x: Any, outputs: list[Any]) -> Any:
     """The rest of a forward pass, from the graft on the layer that was computed last."""
     x = model.attend(model.model[done - 1], x, outputs)
     for layer in model.model[done:]:

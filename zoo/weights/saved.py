@@ -20,7 +20,7 @@ from zoo.weights.find import verified
 from zoo.weights.tensors import read_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from zoo.detector import GraftedDetectionModel
+    from zoo.detector import Grafted
 
 NEXT_CONFIG_FILE = "config.next.json"
 
@@ -40,7 +40,7 @@ class Saved:
     base_tensors: str | None = None
 
 
-def save(model: GraftedDetectionModel, directory: str | Path, *, adapter: bool | Literal["norm"] = False) -> Path:
+def save(model: Grafted, directory: str | Path, *, adapter: bool | Literal["norm"] = False) -> Path:
     """Write `model.safetensors` and `config.json`, what `zoo.create("local-dir:<directory>")` reads.
 
     A folder that held a model holds the old one or the new one at any moment, wherever this is interrupted.
@@ -60,9 +60,9 @@ def save(model: GraftedDetectionModel, directory: str | Path, *, adapter: bool |
     """
     from ultralytics.nn.modules import Conv
 
-    from zoo.detector import GraftedDetectionModel
+    from zoo.detector import Grafted
 
-    if not isinstance(model, GraftedDetectionModel):
+    if not isinstance(model, Grafted):
         hint = "its .model" if hasattr(model, "model") else "what zoo.create or zoo.YOLO(...).model gives"
         raise OptionError(f"zoo.save writes a model of the zoo, not a {type(model).__name__}; pass {hint}.")
     if adapter not in (True, False, "norm"):
