@@ -137,18 +137,18 @@ class DeformableAttention(nn.Module):
         depthwise, norm, activation, to_offset = self.conv_offset.children()
         assert isinstance(depthwise, nn.Conv2d)
         # One network for all groups: its depthwise kernels are repeated, so that q stays in place.
-        weight = depthwise.weight.repeat(self.groups, 1, 1, 1)
-        bias = depthwise.get_parameter("bias").repeat(self.groups)
+        weight, bias = (torch.cat([t] * self.groups) for t in (depthwise.weight, depthwise.get_parameter("bias")))
         grid = F.conv2d(q, weight, bias, depthwise.stride, depthwise.padding, groups=self.dim)
         hidden = activation(norm(grid.permute(0, 2, 3, 1).unflatten(3, (self.groups, -1))))
         with torch.autocast(x.device.type, enabled=False):
             offset = F.linear(hidden.to(dtype), to_offset.get_parameter("weight").flatten(1).to(dtype))
-        off_y, off_x = offset.permute(4, 0, 3, 1, 2).flatten(1, 2).unbind(0)
+        offset = offset.permute(4, 0, 3, 1, 2).flatten(1, 2)
         (ref_y, cell_y), (ref_x, cell_x) = (self._grid(grid.shape[n], x.shape[n], x.device, dtype) for n in (2, 3))
         if self.offset_range is None:
-            return torch.stack(((ref_x + off_x).clamp(-1, 1), (ref_y[:, None] + off_y).clamp(-1, 1)), -1)
-        off_y = off_y.tanh() * (self.offset_range * cell_y)
-        off_x = off_x.tanh() * (self.offset_range * cell_x)
+            off_y, off_x = offset.unbind(0)
+            return torch.stack((ref_x + off_x, ref_y[:, None] + off_y), -1).clamp(-1, 1)
+        off_y, off_x = offset.tanh().unbind(0)
+        off_y, off_x = off_y * (self.offset_range * cell_y), off_x * (self.offset_range * cell_x)
         return torch.stack((ref_x + off_x, ref_y[:, None] + off_y), -1)
 
     def _grid(self, count: int, size: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, float]:

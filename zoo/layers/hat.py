@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
@@ -262,21 +263,28 @@ class HybridAttentionBody(nn.Module):
         depths: Hybrid blocks in each group.
         heads: Attention heads in each group.
         options: Sizes and ratios.
+        fold: Side of the squares of pixels that become one position; divides H and W.
 
     Shape:
-        `(B, in_channels, H, W)` to `(B, dim, H, W)`.
+        `(B, in_channels, H, W)` to `(B, dim, H / fold, W / fold)`.
 
     Raises:
         ChannelError: `depths` and `heads` differ in length, or as the groups inside.
     """
 
     def __init__(
-        self, in_channels: int, dim: int, depths: Sequence[int], heads: Sequence[int], options: HybridOptions
+        self,
+        in_channels: int,
+        dim: int,
+        depths: Sequence[int],
+        heads: Sequence[int],
+        options: HybridOptions,
+        fold: int = 1,
     ) -> None:
         super().__init__()
         if len(depths) != len(heads):
             raise ChannelError(f"one head count a group is needed, found depths={depths} and heads={heads}")
-        self.conv_first = nn.Conv2d(in_channels, dim, 3, padding=1)
+        self.conv_first = nn.Conv2d(in_channels, dim, 3 * fold, fold, padding=fold)
         self.norm_first = nn.LayerNorm(dim)
         self.layers = nn.Sequential(
             *(ResidualHybridGroup(dim, d, h, options) for d, h in zip(depths, heads, strict=True))
@@ -298,9 +306,10 @@ class HybridAttentionBody(nn.Module):
 class HybridAttention(nn.Module):
     """The body of HAT at `embed_dim` channels on a map of `dim`, with a 1x1 convolution back.
 
-    With `fold`, squares of pixels are first folded into channels (pixel unshuffle, arXiv 1609.05158 read backwards)
-    and at last unfolded: nothing of the map is lost, windows see `fold` times more of it, and there are `fold**2`
-    times fewer positions. Sides that `fold` does not divide are padded with zeros.
+    With `fold`, squares of pixels are first folded into channels (arXiv 1609.05158 read backwards) and at last
+    unfolded: windows see `fold` times more of the map, and there are `fold**2` times fewer positions. Folding and the
+    3x3 convolution that follows are one convolution, of `3 * fold` pixels at a stride of `fold`. Sides that `fold` does
+    not divide are padded with zeros.
 
     Args:
         dim: Channels of the map.
@@ -346,13 +355,15 @@ class HybridAttention(nn.Module):
         width = 16 * max(1, round(dim**0.5 / 4)) if embed_dim is None else embed_dim
         heads = (default_heads(width, 16),) * len(depths) if heads is None else heads
         options = HybridOptions(window_size, compress_ratio, squeeze_channels, conv_scale, mlp_ratio, overlap_ratio)
-        self.body = HybridAttentionBody(dim * fold**2, width, depths, heads, options)
+        self.body = HybridAttentionBody(dim, width, depths, heads, options, fold)
         self.proj = nn.Conv2d(width, dim * fold**2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fold == 1:
             return self.proj(self.body(x)).to(x.dtype)
         height, width = x.shape[2:]
-        folded = F.pixel_unshuffle(F.pad(x, (0, -width % self.fold, 0, -height % self.fold)), self.fold)
-        y = F.pixel_shuffle(self.proj(self.body(folded)), self.fold)
-        return y[..., :height, :width].to(x.dtype)
+        whole = isinstance(height, int) and height % self.fold == width % self.fold == 0
+        padded = x if whole else F.pad(x, (0, -width % self.fold, 0, -height % self.fold))
+        y = self.proj(self.body(padded)).to(x.dtype)
+        y = rearrange(y, "b (i j c) h w -> b (h i) (w j) c", i=self.fold, j=self.fold).permute(0, 3, 1, 2)
+        return y if whole else y[..., :height, :width]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.layers.hat import HybridAttention
 
 
 class HybridAttentionStem(nn.Module):
-    """`HybridAttention` with `fold=reduction`, kept for the configurations and checkpoints that name it.
+    """What `HybridAttention` with `fold=reduction` does, but with the channels of folded pixels in another order.
+
+    Kept for the configurations and checkpoints that name it.
 
     Args:
         dim: Channels of the image.
@@ -18,17 +21,16 @@ class HybridAttentionStem(nn.Module):
         **options: Passed to `HybridAttention`.
 
     Shape:
-        `(B, dim, H, W)` to `(B, dim, H, W)`.
+        `(B, dim, H, W)` to `(B, dim, H, W)`; H and W not divisible by `reduction` are zero-padded inside.
     """
 
     def __init__(self, dim: int, *, reduction: int = 8, **options: Any) -> None:
         super().__init__()
         self.reduction = reduction
-        self.attention = HybridAttention(dim, fold=reduction, **options)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.attention.fold = self.reduction
+        self.attention = HybridAttention(dim * reduction**2, **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.attention(x)
+        height, width = x.shape[-2:]
+        padded = F.pad(x, (0, -width % self.reduction, 0, -height % self.reduction))
+        y = F.pixel_shuffle(self.attention(F.pixel_unshuffle(padded, self.reduction)), self.reduction)
+        return y[..., :height, :width]
