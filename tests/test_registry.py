@@ -15,7 +15,7 @@ pytestmark = pytest.mark.fast
 POSITIONS = {
     "yolov8n_hat": {21: "hat"},
     "yolov8n_hat_p345": {15: "hat", 18: "hat", 21: "hat"},
-    "yolov8n_hat_stem": {"stem": "hat_stem"},
+    "yolov8n_hat_stem": {"stem": "hat"},
     "yolov8n_a2": {2: "a2"},
     "yolo11n_halo": {8: "halo"},
     "yolov8n_dattn": {9: "dattn"},

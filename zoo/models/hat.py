@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from zoo.config import GraftConfig, Option
+from zoo.config import GraftConfig
 from zoo.registry import register
 
 P3, P4, P5 = 15, 18, 21
 
-EMBED_P5 = {"n": 64, "s": 96, "m": 128, "l": 160, "x": 160}
-EMBED_P4 = {"n": 48, "s": 64, "m": 96, "l": 128, "x": 128}
-EMBED_P3 = {"n": 32, "s": 48, "m": 64, "l": 64, "x": 64}
-EMBED_STEM = {"n": 32, "s": 48, "m": 64, "l": 64, "x": 64}
+WIDTH = {"n": 64, "s": 96, "m": 128, "l": 160, "x": 160}
+WIDTH_P345 = {"n": (32, 32, 48), "s": (48, 48, 64), "m": (64, 64, 96), "l": (64, 96, 128), "x": (64, 96, 128)}
+WIDTH_IMAGE = {"n": 16, "s": 32, "m": 48, "l": 64, "x": 64}
 
 
-def _graft(position: int | str, embed_dim: int) -> GraftConfig:
-    block = "hat_stem" if position == "stem" else "hat"
-    options: dict[str, Option] = {"embed_dim": embed_dim, "depths": (2,), "heads": (embed_dim // 16,), "window_size": 8}
-    return GraftConfig(position, block, options)
+def _graft(position: int | str, width: int, depth: int, fold: int = 1) -> GraftConfig:
+    options = {"embed_dim": width, "depths": (depth,), "heads": (width // 16,), "window_size": 8}
+    return GraftConfig(position, "hat", options if fold == 1 else options | {"fold": fold})
 
 
 @register("yolov8", "_hat")
@@ -26,24 +24,28 @@ def yolov8_hat(scale: str) -> tuple[GraftConfig, ...]:
     Budget: convolutions and linear layers are most of HAT, all quadratic in the embedding width, so the body works
     at a quarter of the map's channels. Measured overhead is in `results/models.csv`.
     """
-    return (_graft(P5, EMBED_P5[scale]),)
+    return (_graft(P5, WIDTH[scale], 2),)
 
 
 @register("yolov8", "_hat_p345")
 def yolov8_hat_p345(scale: str) -> tuple[GraftConfig, ...]:
-    """The same group on P3, P4 and P5; each next downsampling reads the attended map.
+    """A residual hybrid group of one block on each of P3, P4 and P5; each next downsampling reads the attended map.
 
-    Budget: P3 has sixteen times the positions of P5, so its width is held to 64. This family costs more than the
-    15 % of `_hat`; how much is in `results/models.csv`.
+    Budget: three bodies in the time of two. Most of a small body's time is not arithmetic but its many operations,
+    so each has one hybrid block, and the overlapping block alone joins the windows; P3 and P4 are folded to the 20 x
+    20 positions that P5 has at 640 px. Measured overhead is in `results/models.csv`.
     """
-    return (_graft(P3, EMBED_P3[scale]), _graft(P4, EMBED_P4[scale]), _graft(P5, EMBED_P5[scale]))
+    return tuple(
+        _graft(position, width, 1, fold)
+        for position, width, fold in zip((P3, P4, P5), WIDTH_P345[scale], (4, 2, 1), strict=True)
+    )
 
 
 @register("yolov8", "_hat_stem")
 def yolov8_hat_stem(scale: str) -> tuple[GraftConfig, ...]:
-    """The same group on the image, folded 8 x 8 pixels into channels inside the block.
+    """A residual hybrid group of one block on the image, folded 16 x 16 pixels into channels inside the block.
 
-    Budget: at full resolution a window would hold 8 x 8 pixels and cost 64 times more; folded, it sees 64 x 64.
-    How much it costs is in `results/models.csv`.
+    Budget: at full resolution a window would hold 8 x 8 pixels; folded, it sees 128 x 128, and what remains is the
+    price of touching every pixel at all. Measured overhead is in `results/models.csv`.
     """
-    return (_graft("stem", EMBED_STEM[scale]),)
+    return (_graft("stem", WIDTH_IMAGE[scale], 1, 16),)
