@@ -128,13 +128,17 @@ def _admit(file: str | Path) -> None:
         needed = get_unsafe_globals_in_checkpoint(file)
     except Exception:  # whatever a damaged archive may raise: the loader will say what it is
         return
-    add_safe_globals([layer for name in needed if (layer := _own_layer(name))])
+    add_safe_globals([(layer, name) for name in needed if (layer := _own_layer(name))])
 
 
 def _own_layer(name: str) -> type[nn.Module] | None:
-    """The layer of this dotted name if it is the zoo's, timm's or of a module that holds a registered block."""
+    """The layer of this dotted name if it is the zoo's, timm's or of a module that holds a registered block.
+
+    A layer of the zoo may have moved to another of its modules since the file was written.
+    """
     module, _, attribute = name.rpartition(".")
-    if f"{module}.".startswith(_OWN):
+    own = f"{module}.".startswith(_OWN)
+    if own:
         with suppress(ImportError):
             importlib.import_module(module)
     elif module.startswith(_STOCK):
@@ -144,8 +148,10 @@ def _own_layer(name: str) -> type[nn.Module] | None:
         if module not in {block.__module__ for block in blocks.registered().values()}:
             return None
     layer = getattr(sys.modules.get(module), attribute, None)
-    is_layer = isinstance(layer, type) and issubclass(layer, nn.Module) and layer.__module__ == module
-    return layer if is_layer else None
+    if not (isinstance(layer, type) and issubclass(layer, nn.Module)):
+        return None
+    home = layer.__module__
+    return layer if home == module or (own and f"{home}.".startswith(_OWN)) else None
 
 
 def _refusal(file: str | Path, error: Exception) -> str:
