@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, `head` say, has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as interrupt:
-        print(f"\nzoo: stopped. {interrupt or 'The same command starts again.'}", file=sys.stderr)
+        print(f"\nzoo: stopped. {str(interrupt) or 'The same command starts again.'}", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
         if debug:

@@ -203,7 +203,16 @@ def _ray() -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise SweepError("jobs run on Ray, which is not installed: pip install 'yolo-attention-zoo[sweep]'") from error
-    address = os.environ.get("RAY_ADDRESS")
+    try:
+        _start(ray, os.environ.get("RAY_ADDRESS"))
+        yield ray
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("The jobs are stopped; the same command goes on with them.") from None
+    finally:
+        ray.shutdown()
+
+
+def _start(ray: Any, address: str | None) -> None:
     try:
         # Without "local", Ray joins what last was started on this machine, and waits for it if it is gone.
         ray.init(address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
@@ -211,12 +220,6 @@ def _ray() -> Iterator[Any]:
         what = f"was not reached at {address}" if address else "did not start on this machine"
         hint = " If the cluster asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN." if address else ""
         raise SweepError(f"Ray {what}: {str(error).rstrip('.')}.{hint}") from error
-    try:
-        yield ray
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("The jobs are stopped; the same command goes on with them.") from None
-    finally:
-        ray.shutdown()
 
 
 def failures(jobs: Sequence[Job], rows: Mapping[Path, Row]) -> str:
