@@ -109,6 +109,25 @@ def coco(labels: Sequence[Mapping[str, Any]], found: Mapping[str, Found], names:
     }
 
 
+def of_ultralytics(metrics: Any) -> Scores:
+    """The scores that Ultralytics gave, in the form of `coco`, for boxes that COCO's evaluation does not know.
+
+    Args:
+        metrics: Of a validator.
+    """
+    box = metrics.box
+    classes = zip(box.ap_class_index, box.ap, box.ap50, strict=True)
+    return {
+        "mAP50-95": round(float(box.map), 5),
+        "mAP50": round(float(box.map50), 5),
+        **dict.fromkeys(("small", "medium", "large")),
+        "per_class": {
+            str(metrics.names[int(index)]): {"mAP50-95": round(float(ap), 5), "mAP50": round(float(ap50), 5)}
+            for index, ap, ap50 in classes
+        },
+    }
+
+
 def _truth(labels: Sequence[Mapping[str, Any]], found: Mapping[str, Found], names: Mapping[int, str]) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []

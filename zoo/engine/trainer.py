@@ -243,7 +243,9 @@ class GraftTrainer(DetectionTrainer):
 
     def _score(self) -> None:
         """COCO's metrics of the averaged weights, on val from its last validation and on test."""
-        if self._boxes is None:
+        if self._boxes is None:  # oriented boxes
+            if self.recorder:
+                self.recorder.scored("val", scores.of_ultralytics(self.validator.metrics))
             return
         for split, dataset in (("val", self.test_loader.dataset), ("test", self._test_set)):
             if dataset is None:
