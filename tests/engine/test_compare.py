@@ -227,10 +227,13 @@ def test_a_comparison_that_is_killed_twice_goes_on_to_its_page(settings, tmp_pat
     command += ["gpus=0", "images=False"]
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         environment = os.environ | {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}
-        for kill in (signal.SIGKILL, signal.SIGINT):
+        moments = {
+            signal.SIGKILL: lambda: epochs_done(tmp_path) >= 2,
+            signal.SIGINT: lambda: list(tmp_path.rglob(jobs.ROW)),
+        }
+        for kill, reached in moments.items():
             with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
-                before = epochs_done(tmp_path)
-                while running.poll() is None and epochs_done(tmp_path) < before + 2:
+                while running.poll() is None and not reached():
                     time.sleep(0.2)
                 running.send_signal(kill)
                 said = running.communicate(timeout=120)[1]

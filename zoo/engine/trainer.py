@@ -250,9 +250,9 @@ class GraftTrainer(DetectionTrainer):
         for split, dataset in (("val", self.test_loader.dataset), ("test", self._test_set)):
             if dataset is None:
                 continue
-            if split == "test":
+            if split == "test" or self._validated != self.epoch:
                 self._boxes.clear()
-                loader, self.validator.dataloader = self.validator.dataloader, self._test_loader()
+                loader, self.validator.dataloader = self.validator.dataloader, self._loader(split)
                 plots, self.validator.args.plots = self.validator.args.plots, False
                 self.validator(self)
                 self.validator.dataloader, self.validator.args.plots = loader, plots
@@ -264,7 +264,9 @@ class GraftTrainer(DetectionTrainer):
             if self.recorder:
                 self.recorder.scored(split, scores.coco(dataset.labels, found, self.data["names"]))
 
-    def _test_loader(self) -> Any:
+    def _loader(self, split: str) -> Any:
+        if split == "val":
+            return self.test_loader
         batch = 2 * max(self.batch_size // max(self.world_size, 1), 1)
         return self.get_dataloader(self.data["test"], batch_size=batch, rank=LOCAL_RANK, mode="val")
 
