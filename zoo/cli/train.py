@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from zoo import info
@@ -35,23 +34,19 @@ def train(name: str, settings: list[str]) -> None:
     if parse(name).kind != "file":
         pretrained = chosen.pop("pretrained", parse(name).tag is not None)
         start["base_weights" if isinstance(pretrained, str) else "pretrained"] = pretrained
-    model = load(name, **start)
-    try:
-        model.train(**chosen)
-    except KeyboardInterrupt as interrupt:
-        last = getattr(model.trainer, "last", None)
-        if last is None or not Path(last).is_file():
-            raise KeyboardInterrupt("No epoch was finished; the same command starts again.") from interrupt
-        raise KeyboardInterrupt(f"Go on with: zoo train {last} resume=True") from interrupt
+    load(name, **start).train(**chosen)
 
 
 def val(name: str, settings: list[str]) -> None:
-    """Validate weights on data=FILE.yaml."""
+    """Validate weights on data=FILE.yaml.
+
+    Data of other classes than the weights' are refused; classes=match scores those that both call alike.
+    """
     chosen = parse_settings(settings)
     check_device(chosen.get("device"))
     check_data(chosen)
-    box = load(name, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen).box
-    print(f"mAP50 {box.map50:.4f}, mAP50-95 {box.map:.4f}")
+    metrics = load(name, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen)
+    print(f"mAP50 {metrics.box.map50:.4f}, mAP50-95 {metrics.box.map:.4f}; results in {metrics.save_dir}")
 
 
 def export(name: str, settings: list[str]) -> None:
