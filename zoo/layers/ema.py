@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
@@ -49,14 +50,49 @@ class EfficientMultiscaleAttention(Gate):
 
     def weights(self, x: Tensor) -> Tensor:
         """`(B, dim, H, W)`, alike over the channels of a group."""
-        batch, dim, height, width = x.shape
-        grouped = x.reshape(batch * self.groups, dim // self.groups, height, width)
+        weights = self._of_groups(x).unsqueeze(2).expand(-1, -1, x.shape[1] // self.groups, -1, -1)
+        return weights.flatten(1, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self._of_groups(x)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            weights = weights.contiguous(memory_format=torch.channels_last)
+        grouped = x.unflatten(1, (self.groups, -1))
+        return (grouped * (weights - 1).unsqueeze(2).to(x.dtype)).flatten(1, 2)
+
+    def _of_groups(self, x: Tensor) -> Tensor:
+        """The weights of each group's pixels, `(B, groups, H, W)`."""
+        height, width = x.shape[2:]
+        grouped = x.contiguous().view(-1, x.shape[1] // self.groups, height, width)
         lines = torch.cat((grouped.mean(3), grouped.mean(2)), 2).unsqueeze(3)
         rows, columns = self.conv1x1(lines).sigmoid().split((height, width), 2)
-        one = self.norm(grouped * rows * columns.transpose(2, 3))
-        three = self.conv3x3(grouped)
-        of_one = self.norm.bias.softmax(0)[None, :, None]
-        of_three = three.mean((2, 3)).softmax(1).unsqueeze(2)
-        summed = (one.flatten(2) * of_three + three.flatten(2) * of_one).sum(1)
-        weights = summed.sigmoid().view(batch, self.groups, 1, height, width)
-        return weights.expand(-1, -1, dim // self.groups, -1, -1).reshape(batch, dim, height, width)
+        gated = grouped * rows * columns.transpose(2, 3)
+        centred = gated - gated.mean((2, 3), keepdim=True)
+        variance = centred.to(torch.promote_types(x.dtype, torch.float32)).square().mean((2, 3))
+        slope = self.norm.weight * (variance + self.norm.eps).rsqrt().to(x.dtype)
+
+        # The mean of the 3x3 branch is its kernel's answer to the mean of what each tap sees, and its weighted sum is
+        # one kernel's answer; neither that branch nor the normalised one is ever formed.
+        kernel, bias = self.conv3x3.weight.flatten(1), self.conv3x3.get_parameter("bias")
+        seen = _means_under_taps(_means_under_taps(grouped).transpose(2, 3)).transpose(2, 3)
+        of_three = F.linear(seen.flatten(1), kernel, bias).softmax(1)
+        of_one = self.norm.bias.softmax(0)
+        three = _convolve(grouped, of_one @ kernel)
+        one = (of_three * slope).unsqueeze(1) @ centred.flatten(2)
+        constant = F.linear(of_three, self.norm.bias[None], (of_one * bias).sum(0, keepdim=True))[:, :, None, None]
+        return (one.unflatten(2, (height, width)) + three + constant).sigmoid().view(-1, self.groups, height, width)
+
+
+def _means_under_taps(x: Tensor) -> Tensor:
+    """What each tap of a kernel of three sees along the last axis, zeros beyond its ends, on average: `(..., 3)`."""
+    last, first = x[..., -1], x[..., 0]
+    return x.mean(-1, keepdim=True) - torch.stack((last, torch.zeros_like(last), first), -1) / x.shape[-1]
+
+
+def _convolve(x: Tensor, kernel: Tensor) -> Tensor:
+    """One 3x3 kernel `(C * 9)` over `(N, C, H, W)`, to `(N, 1, H, W)`; a convolution is slow at one channel out."""
+    height, width = x.shape[2:]
+    taps = (kernel.view(-1, 9).T @ x.flatten(2)).unflatten(2, (height, width)).unflatten(1, (3, 3))
+    taps = F.pad(taps, (1, 1, 1, 1))
+    rows = taps[:, :, 0, :, :width] + taps[:, :, 1, :, 1 : width + 1] + taps[:, :, 2, :, 2:]
+    return (rows[:, 0, :height] + rows[:, 1, 1 : height + 1] + rows[:, 2, 2:]).unsqueeze(1)
