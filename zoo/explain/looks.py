@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -240,7 +241,7 @@ def _look(
     )
     change, size = (y - x).float().norm(dim=1)[0], x.float().norm(dim=1)[0]
     tell = getattr(graft.block, "attention", None)
-    parts = tell(x, torch.tensor([cell], device=x.device)) if tell else {}
+    parts = tell(x, torch.tensor([cell], device=x.device)) if inspect.ismethod(tell) else {}
     return Look(
         place="image" if key in ("stem", "image") else f"layer {key}",
         block=type(graft.block).__name__,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.attention import Descriptors
 
 
 class DoubleAttention(nn.Module):
@@ -51,14 +52,9 @@ class DoubleAttention(nn.Module):
         self.conv_reconstruct = nn.Conv2d(c_m, dim, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = torch.cat((self.convA.weight, self.convB.weight, self.convV.weight))
-        zeros = weight.new_zeros(self.convB.out_channels)
-        bias = torch.cat((self.convA.bias, zeros, self.convV.bias))  # type: ignore[arg-type]
-        sizes = (self.convA.out_channels, self.convB.out_channels, self.convV.out_channels)
-        features, gather, distribute = F.conv2d(x, weight, bias).flatten(2).split(sizes, 1)
-        gathered = features @ gather.softmax(2).transpose(1, 2)
+        features, gather, distribute = self._maps(x)
+        gathered = features @ gather.transpose(1, 2)
         descriptors = self.conv_reconstruct(gathered.unsqueeze(3)).squeeze(3)
-        distribute = distribute.softmax(1)
         if x.is_contiguous(memory_format=torch.channels_last):
             y = (distribute.transpose(1, 2) @ descriptors.transpose(1, 2)).transpose(1, 2)
         elif isinstance(x.shape[0], int) and x.shape[0] == 1:  # on the CPU convolutions outrun products of matrices
@@ -66,3 +62,17 @@ class DoubleAttention(nn.Module):
         else:
             y = descriptors @ distribute
         return y.unflatten(2, x.shape[2:]).to(x.dtype)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Descriptors]:
+        """See `zoo.layers.attention`."""
+        _, gather, distribute = self._maps(x)
+        return {"descriptors": Descriptors(*(t.unflatten(2, x.shape[2:]) for t in (gather, distribute)))}
+
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features `(B, c_m, N)`, and the weights of gathering and distributing `(B, c_n, N)`."""
+        weight = torch.cat((self.convA.weight, self.convB.weight, self.convV.weight))
+        zeros = weight.new_zeros(self.convB.out_channels)
+        bias = torch.cat((self.convA.bias, zeros, self.convV.bias))  # type: ignore[arg-type]
+        sizes = (self.convA.out_channels, self.convB.out_channels, self.convV.out_channels)
+        features, gather, distribute = F.conv2d(x, weight, bias).flatten(2).split(sizes, 1)
+        return features, gather.softmax(2), distribute.softmax(1)

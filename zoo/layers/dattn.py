@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.attention import Points
 from zoo.layers.heads import default_heads
 from zoo.layers.retired import refuse_retired
 from zoo.layers.shape_cache import shape_cache
@@ -122,6 +123,30 @@ class DeformableAttention(nn.Module):
         out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)
         out = out.reshape(-1, height, width, self.dim).permute(0, 3, 1, 2)
         return self.proj_out(out + self.rpe(q)).to(x.dtype)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points]:
+        """See `zoo.layers.attention`."""
+        size = torch.tensor(x.shape[2:], device=x.device)
+        q = self.proj_q(x)
+        points = self._points(x, q)
+        sampled = self._sample(x, points)
+        queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
+        queries = queries[:, :, at[:, 0] * x.shape[3] + at[:, 1]]
+        given = (queries @ keys.mT * queries.shape[-1] ** -0.5).softmax(-1)
+        centres = [self._grid(points.shape[n], x.shape[n + 1], x.device, points.dtype)[0] for n in (1, 2)]
+        origins = torch.stack(torch.meshgrid(*centres, indexing="ij"), -1).flatten(0, 1)
+        # Beyond the border the border is read.
+        seen = (((points.flip(-1) + 1) * size - 1) / 2).clamp(min=torch.zeros_like(size), max=size - 1)
+        seen = seen.view(x.shape[0], self.groups, 1, -1, 2).repeat_interleave(self.heads // self.groups, 1)
+        shape = (*given.shape, 2)
+        return {
+            "sampling points": Points(
+                given,
+                seen.expand(shape),
+                values.unsqueeze(2).expand(*given.shape, -1),
+                (((origins + 1) * size - 1) / 2).expand(shape),
+            )
+        }
 
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Softmax attention over `(B, heads, N, dim / heads)`."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ChannelError
 from zoo.layers import windows
+from zoo.layers.attention import Points
 from zoo.layers.pixelwise import PixelLinear, pixelwise
 from zoo.layers.retired import refuse_retired
 from zoo.layers.shape_cache import shape_cache
@@ -112,6 +113,17 @@ class HaloAttention(nn.Module):
         out = out.index_select(0, _join_rows(batch, height, width, self.heads, self.block_size, x.device))
         out = self.to_out(out.reshape(batch, height, width, -1))
         return out.permute(0, 3, 1, 2).to(x.dtype)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points]:
+        """See `zoo.layers.attention`."""
+        block, halo = self.block_size, self.halo_size
+        with torch.autocast(x.device.type, enabled=False):
+            logits, v = self._logits(*self._cut(x), *self._outside(x))
+        number, place, seen = windows.seen_from(at, x.shape[2], x.shape[3], block, halo, 0)
+        logits, v = (t.view(x.shape[0], -1, self.heads, *t.shape[1:]) for t in (logits, v))
+        given = logits[:, number, :, place].permute(1, 2, 0, 3).softmax(-1)
+        values = v[:, number].transpose(1, 2)
+        return {"block and halo": Points(given, seen.to(given.dtype).expand(*values.shape[:4], 2), values)}
 
     def _outside(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Which rows and which columns of each window lie outside the map, `(windows, window)` along either axis."""

@@ -10,7 +10,7 @@ The straightforward twin of every block here is in `benchmarks/straightforward/h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch.nn.functional as F
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 
 from zoo.errors import ChannelError
 from zoo.layers import windows
+from zoo.layers.attention import Gates, Points
+from zoo.layers.channel_attention import ChannelAttention, ChannelAttentionBlock  # noqa: F401 (pickles name both here)
 from zoo.layers.heads import default_heads
-from zoo.layers.pixelwise import PixelLinear, pixelwise
+from zoo.layers.pixelwise import MLP, PixelLinear, pixelwise
 from zoo.layers.retired import refuse_retired
 from zoo.layers.window_attention import (
     WindowAttention,
     attend,
     check_heads,
+    look,
     position_table,
     relative_index,
     split,
@@ -77,47 +80,6 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class ChannelAttention(nn.Module):
-    """Gate each channel by a sigmoid of the pooled map (squeeze and excitation), `(B, C, H, W)` to the same."""
-
-    def __init__(self, dim: int, squeezed: int) -> None:
-        super().__init__()
-        self.attention = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, squeezed, 1), nn.ReLU(), nn.Conv2d(squeezed, dim, 1), nn.Sigmoid()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.attention(x)
-
-
-class ChannelAttentionBlock(nn.Module):
-    """The convolutional branch of a hybrid block (CAB): a 3x3 bottleneck, then channel attention."""
-
-    def __init__(self, dim: int, compressed: int, squeezed: int) -> None:
-        super().__init__()
-        self.cab = nn.Sequential(
-            nn.Conv2d(dim, compressed, 3, padding=1),
-            nn.GELU(),
-            nn.Conv2d(compressed, dim, 3, padding=1),
-            ChannelAttention(dim, squeezed),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.cab(x)
-
-
-class MLP(nn.Module):
-    """Two linear layers with an exact GELU between, on channels-last maps."""
-
-    def __init__(self, dim: int, ratio: float) -> None:
-        super().__init__()
-        self.fc1 = PixelLinear(dim, int(dim * ratio))
-        self.fc2 = PixelLinear(int(dim * ratio), dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
 class HybridAttentionBlock(nn.Module):
     """Window attention and channel attention side by side, then an MLP (HAB, section 3.2 of the paper).
 
@@ -159,6 +121,15 @@ class HybridAttentionBlock(nn.Module):
         x = x + self.attn(normed) + self.conv_scale * conv
         x = x + self.mlp(self.norm2(x))
         return x.permute(0, 3, 1, 2)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`."""
+        normed = self.norm1(x.permute(0, 2, 3, 1).contiguous())
+        name = "shifted window" if self.attn.shift_size else "window"
+        return {
+            name: self.attn.attention(normed, at),
+            "channels": self.conv_block.attention(normed.permute(0, 3, 1, 2)),
+        }
 
 
 class OverlappingCrossAttention(nn.Module):
@@ -203,6 +174,11 @@ class OverlappingCrossAttention(nn.Module):
         x = x + self.attend(self.norm1(x))
         x = x + self.mlp(self.norm2(x))
         return x.permute(0, 3, 1, 2)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`."""
+        normed = self.norm1(x.permute(0, 2, 3, 1).contiguous())
+        return {"overlapping window": look(self._windows(normed), at, normed.shape, self.window_size, self.margin)}
 
     def attend(self, x: Tensor) -> Tensor:
         """Overlapping attention alone, `(B, H, W, C)` to the same."""
@@ -251,6 +227,15 @@ class ResidualHybridGroup(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(self.overlap_attn(self.blocks(x)))
 
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`."""
+        parts: dict[str, Points | Gates] = {}
+        for number, block in enumerate(self.blocks, 1):
+            assert isinstance(block, HybridAttentionBlock)
+            parts |= {f"block {number}, {name}": part for name, part in block.attention(x, at).items()}
+            x = block(x)
+        return parts | self.overlap_attn.attention(x, at)
+
 
 class HybridAttentionBody(nn.Module):
     """HAT without its upsampler: a convolution, residual hybrid groups, a convolution, a skip over the groups.
@@ -297,10 +282,25 @@ class HybridAttentionBody(nn.Module):
         super().__setstate__(state)
 
     def forward(self, x: Tensor) -> Tensor:
-        shallow = self.conv_first(x)
-        deep = self.norm_first(shallow.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        shallow, deep = self._embed(x)
         deep = self.norm(self.layers(deep).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return shallow + self.conv_after_body(deep)
+
+    def _embed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the skip carries, and what the groups are given."""
+        shallow = self.conv_first(x)
+        return shallow, self.norm_first(shallow.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`; `at` counts positions after folding."""
+        _, x = self._embed(x)
+        parts: dict[str, Points | Gates] = {}
+        for number, group in enumerate(self.layers, 1):
+            assert isinstance(group, ResidualHybridGroup)
+            of = f"group {number}, " if len(self.layers) > 1 else ""
+            parts |= {of + name: part for name, part in group.attention(x, at).items()}
+            x = group(x)
+        return parts
 
 
 class HybridAttention(nn.Module):
@@ -362,8 +362,22 @@ class HybridAttention(nn.Module):
         if self.fold == 1:
             return self.proj(self.body(x)).to(x.dtype)
         height, width = x.shape[2:]
-        whole = isinstance(height, int) and height % self.fold == width % self.fold == 0
-        padded = x if whole else F.pad(x, (0, -width % self.fold, 0, -height % self.fold))
+        padded = self._whole(x)
         y = self.proj(self.body(padded)).to(x.dtype)
         y = rearrange(y, "b (i j c) h w -> b (h i) (w j) c", i=self.fold, j=self.fold).permute(0, 3, 1, 2)
-        return y if whole else y[..., :height, :width]
+        return y if padded is x else y[..., :height, :width]
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """The map, padded unless it is known that `fold` divides its sides."""
+        height, width = x.shape[2:]
+        if isinstance(height, int) and height % self.fold == width % self.fold == 0:
+            return x
+        return F.pad(x, (0, -width % self.fold, 0, -height % self.fold))
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`; with `fold`, what is seen are the middles of folded squares."""
+        parts = self.body.attention(self._whole(x), at // self.fold)
+        for name, part in parts.items():
+            if isinstance(part, Points):
+                parts[name] = replace(part, positions=part.positions * self.fold + (self.fold - 1) / 2)
+        return parts

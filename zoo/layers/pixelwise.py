@@ -20,3 +20,15 @@ class PixelLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return pixelwise(x, self.weight, self.bias)
+
+
+class MLP(nn.Module):
+    """Two linear layers with an exact GELU between, on channels-last maps."""
+
+    def __init__(self, dim: int, ratio: float) -> None:
+        super().__init__()
+        self.fc1 = PixelLinear(dim, int(dim * ratio))
+        self.fc2 = PixelLinear(int(dim * ratio), dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))

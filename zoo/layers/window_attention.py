@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ChannelError
 from zoo.layers import windows
+from zoo.layers.attention import Points
 from zoo.layers.pixelwise import PixelLinear
 
 
@@ -69,6 +70,32 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None) -
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).view(shape).transpose(2, 3).flatten(3)
 
 
+def look(
+    heads: tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None],
+    at: Tensor,
+    shape: torch.Size,
+    window: int,
+    margin: int = 0,
+    shift: int = 0,
+) -> Points:
+    """What queries at `(N, 2)`, rows and columns of a map of `shape`, `(B, H, W, C)`, see of it.
+
+    Args:
+        heads: What `attend` takes.
+        at: The queries.
+        shape: Of the map.
+        window: Side of a window of queries.
+        margin: Pixels by which a window of keys is wider at each side.
+        shift: Pixels by which windows are shifted.
+    """
+    q, k, v, bias, mask = heads
+    number, place, seen = windows.seen_from(at, shape[1], shape[2], window, margin, shift)
+    given = weights(q[:, number], k[:, number], bias, None if mask is None else mask[number])
+    given = given[:, torch.arange(len(at), device=at.device), :, place].permute(1, 2, 0, 3)
+    values = v[:, number].transpose(1, 2)
+    return Points(given, seen.to(given.dtype).expand(*values.shape[:4], 2), values)
+
+
 class WindowAttention(nn.Module):
     """Multi-head attention inside windows, optionally shifted (W-MSA, SW-MSA), `(B, H, W, C)` to the same."""
 
@@ -86,6 +113,10 @@ class WindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return windows.join(self.proj(attend(*self._windows(x))), x.shape, self.window_size, self.shift_size)
+
+    def attention(self, x: Tensor, at: Tensor) -> Points:
+        """What queries at rows and columns `(N, 2)` see."""
+        return look(self._windows(x), at, x.shape, self.window_size, shift=self.shift_size)
 
     def _windows(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
         """Queries, keys, values, bias and mask, as `attend` takes them."""

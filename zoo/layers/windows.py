@@ -53,6 +53,21 @@ def join(y: Tensor, shape: torch.Size, window: int, shift: int) -> Tensor:
     return y.flatten(1, 2).index_select(1, home).view(shape)
 
 
+def seen_from(
+    at: Tensor, height: int, width: int, window: int, margin: int, shift: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where queries `(N, 2)`, rows and columns of the map, have gone, and what lies in their windows.
+
+    Returns:
+        The window of each and its position inside, both `(N,)`, and the rows and columns of the pixels of those
+        windows with their margin, `(N, (window + 2 * margin)**2, 2)`.
+    """
+    home = positions(height, width, window, shift, at.device)[at[:, 0] * width + at[:, 1]]
+    number, place = home // window**2, home % window**2
+    held = pixels(height, width, window, margin, shift, at.device).view(-1, (window + 2 * margin) ** 2)[number]
+    return number, place, torch.stack((held // width, held % width), -1)
+
+
 @shape_cache
 def outside_axis(size: int, window: int, margin: int, device: torch.device) -> Tensor:
     """Which positions of each window lie outside an axis: bool, `(windows, window + 2 * margin)`."""
