@@ -296,7 +296,10 @@ class GraftTrainer(DetectionTrainer):
             if isinstance(model, Grafted):
                 model.yaml["imgsz"] = self.args.imgsz
                 folder = saved.save(model, self.wdir / "zoo")
-                write_text(folder / "README.md", cards.render_model(model.config, f"local-dir:{folder}"))
+                predictions = self.save_dir / "val_batch0_pred.jpg"  # Ultralytics' plot, where plots are on
+                if predictions.is_file():
+                    shutil.copyfile(predictions, folder / cards.PICTURE)
+                write_text(folder / "README.md", cards.render_folder(model.config, folder, f"local-dir:{folder}"))
                 if frozen := quirks.frozen_base(self.args.freeze, model.model):
                     saved.save(model, self.wdir / "adapter", adapter=frozen)
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
