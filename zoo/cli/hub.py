@@ -42,7 +42,7 @@ def push(name: str | None, repo_id: str | None, private: bool, org: str | None, 
         raise OptionError("push what, and where? zoo push NAME ORG/REPO, or zoo push --all ORG.")
     hub.check_repo(repo_id)
     if parse(name).kind == "local-dir":
-        commit = hub.push_to_hub(load(name).model, repo_id, private=private)
+        commit = hub.push_to_hub(load(name).model, repo_id, private=private, folder=parse(name).path)
     else:
         commit = hub.push(name, repo_id, private=private)
     print(commit.commit_url)

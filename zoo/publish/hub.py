@@ -31,6 +31,7 @@ def push_to_hub(
     token: str | None = None,
     message: str = "Upload a model of yolo-attention-zoo",
     adapter: bool | Literal["norm"] = False,
+    folder: Path | None = None,
 ) -> CommitInfo:
     """Publish a model as `model.safetensors`, `config.json` and a card, in one commit.
 
@@ -44,6 +45,8 @@ def push_to_hub(
         token: A token to use instead of the stored one.
         message: First line of the commit.
         adapter: Leave the base out, as in `zoo.save`.
+        folder: That the model was loaded from; if a training left it, its record makes the card, and its picture of
+            predictions goes along.
 
     Returns:
         The commit: `.commit_url` and `.oid`.
@@ -53,9 +56,12 @@ def push_to_hub(
         HubError: The Hub refused or failed; nothing was published.
     """
     check_repo(repo_id)
-    with tempfile.TemporaryDirectory() as folder:
-        directory = saved.save(model, folder, adapter=adapter)
-        card = cards.render_model(model.config, f"hf-hub:{repo_id}")
+    address = f"hf-hub:{repo_id}"
+    card = cards.render_folder(model.config, folder, address) if folder else cards.render_model(model.config, address)
+    with tempfile.TemporaryDirectory() as place:
+        directory = saved.save(model, place, adapter=adapter)
+        if folder and (folder / cards.PICTURE).is_file():
+            shutil.copyfile(folder / cards.PICTURE, directory / cards.PICTURE)
         return _commit(directory, card, repo_id, private, revision, token, message)
 
 
@@ -173,7 +179,8 @@ def check_repo(repo_id: str) -> None:
 def _commit(
     directory: Path, card: str, repo_id: str, private: bool, revision: str | None, token: str | None, message: str
 ) -> CommitInfo:
-    files: dict[str, Path | bytes] = {name: directory / name for name in (MODEL_FILE, CONFIG_FILE)}
+    names = [name for name in (MODEL_FILE, CONFIG_FILE, cards.PICTURE) if (directory / name).is_file()]
+    files: dict[str, Path | bytes] = {name: directory / name for name in names}
     return _send(repo_id, {**files, "README.md": card.encode()}, private, revision, token, message)
 
 

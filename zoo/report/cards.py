@@ -116,13 +116,13 @@ for found in model.predict(ASSETS / "bus.jpg", imgsz={run.imgsz}):
 
 
 def render_folder(config: ModelConfig, folder: Path, address: str) -> str:
-    """The card of a saved model: with the record of its training where the folder is `weights/zoo` of a run.
+    """The card of a saved model: with the record of its training where the folder is in `weights` of a run.
 
     Raises:
         DataError: There is a `run.json`, and it is malformed.
     """
     run = folder.resolve().parents[1]
-    if folder.name != "zoo" or not (run / runs.RECORD).is_file():
+    if folder.resolve().parent.name != "weights" or not (run / runs.RECORD).is_file():
         return render_model(config, address)
     return render_run(config, runs.load(run), address, picture=(folder / PICTURE).is_file())
 

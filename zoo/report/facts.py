@@ -72,9 +72,8 @@ def size(info: ModelInfo) -> dict[str, Any]:
 
 def _latency(info: ModelInfo) -> list[str]:
     """A sentence for each batch size that `benchmarks/models.py` has measured, of the family where it is another."""
-    rows = [
-        row for row in _table("benchmark_models") if not row["width"] and _family(row["model"]) == _family(info.name)
-    ]
+    timed = [row for row in _table("benchmark_models") if not row["width"]]
+    rows = [row for row in timed if _family(row["model"]) == _family(info.name)]
     own = [row for row in rows if row["model"] == info.name]
     said = [
         f"A batch of {row['batch']} at {row['imgsz']} pixels takes {row['ms']} ms, {row['ratio']} times the "
@@ -120,9 +119,8 @@ def of_family(config: ModelConfig) -> list[dict[str, Any]]:
         for each in _comparisons(file):
             for line in each.lines:
                 if line.score and _is_of_family(line, config):
-                    said.append(
-                        f"{line.label} on {each.title}: {'; '.join(_said(line)).removeprefix(f'{line.label}: ')}"
-                    )
+                    score, *rest = _said(line)
+                    said.append("; ".join([score.replace(":", f" on {each.title}:", 1), *rest]))
     parts: list[dict[str, Any]] = []
     if said:
         text = f"Validation {METRIC} at the scales that were trained, over seeds with 95 % intervals:"
@@ -214,15 +212,9 @@ def results_of(run: Run) -> list[dict[str, Any]]:
     best = best_epoch(run)
     parts = []
     if best and best["epoch"] != run.epochs.get("done"):
-        parts.append(
-            {
-                "text": f"This file is of epoch {best['epoch']}, the best by validation, as Ultralytics measured it:",
-                "head": ["split", "metric", "value"],
-                "rows": [
-                    ["val", name, f"{best[name]:.3f}"] for name in (METRIC, "mAP50") if best.get(name) is not None
-                ],
-            }
-        )
+        text = f"This file is of epoch {best['epoch']}, the best by validation, as Ultralytics measured it:"
+        rows = [["val", name, _shown(best.get(name))] for name in (METRIC, "mAP50")]
+        parts.append({"text": text, "head": ["split", "metric", "value"], "rows": rows})
     names = (METRIC, "mAP50", *SIZES)
     for split, scores in run.metrics.items():
         text = f"COCO metrics on {split} of the averaged weights of the last epoch:"
