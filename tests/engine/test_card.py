@@ -25,7 +25,8 @@ def folder(settings, tmp_path):
 def test_the_card_of_a_training(folder, monkeypatch, tmp_path):
     text = (folder / "README.md").read_text()
     found = ModelCard(text).data
-    assert found.datasets[0].startswith("shapes") and {each.metric_type for each in found.eval_results} == {"mAP50-95", "mAP50"}
+    assert found.datasets[0].startswith("shapes")
+    assert {each.metric_type for each in found.eval_results} == {"mAP50-95", "mAP50"}
     assert f"![Predictions on validation images]({cards.PICTURE})" in text and (folder / cards.PICTURE).is_file()
     assert "Gates: layer 9" in text and "1 of 1" in text and "disc, square, bar" in text
 
