@@ -3,6 +3,8 @@
 Run: `python -m benchmarks.exports`. Every registered family at scale n, with stock layers as trained on digits and
 opened gates, is exported and run on one image of the digits' test split, once a format and size. The differences are
 the largest of all raw predictions (before non-maximum suppression) to the fused PyTorch model in float32 on the CPU.
+Every block has rows too, grafted on the deepest map of the neck of yolov8n, at one size and without compiling. Rows are
+written after each model, and those of models that are not measured stay; `--missing` goes on where a run was stopped.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import zoo
 from reproduce.datasets.digits import compose
 from zoo import records
 from zoo.detector import build
+from zoo.layers import blocks
 from zoo.registry import get_config
 
 TABLE = Path(__file__).parents[1] / "results" / "exports.csv"
@@ -28,6 +31,8 @@ ONNX_PIXELS, PIXELS, SCORE = 1e-3, 2e-3, 1e-4
 """Largest differences allowed. At 640 x 640, PyTorch's own float32 is 5e-4 px off its float64."""
 TRAINED = {"yolov8n": "yolov8n_dattn.digits", "yolo11n": "yolo11n_halo.digits"}
 """Whose stock layers to export: in an untrained network rounding grows beyond any tolerance worth having."""
+
+BLOCKS = [f"yolov8n+{name}@neck_p5" for name in blocks.BLOCKS]
 
 Size = tuple[int, int]
 Predictor = Callable[[torch.Tensor], torch.Tensor]
@@ -130,21 +135,28 @@ def measure(engine: zoo.YOLO, fmt: str, size: Size) -> dict[str, str]:
 
 
 def main() -> None:
-    families = [name for name in zoo.list_models() if get_config(name).scale == "n"]
+    registered = [name for name in zoo.list_models() if get_config(name).scale == "n"]
+    known = [name for name in registered if get_config(name).base_name in TRAINED] + BLOCKS
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=families, default=families, help="the rest keeps its rows")
+    parser.add_argument(
+        "--models", nargs="+", choices=known, default=known, metavar="NAME", help="the rest keeps its rows"
+    )
+    parser.add_argument("--missing", action="store_true", help="only models that have no row")
     options = parser.parse_args()
     packages = ("torch", "ultralytics", "onnx", "onnxruntime", "openvino")
     about = records.environment(packages=packages)
-    rows: dict[str, list[dict[str, str]]] = {name: [] for name in families}
+    rows: dict[str, list[dict[str, str]]] = {name: [] for name in known}
     for row in records.read(TABLE):
         rows.get(row["model"], []).append(row)
     for name in options.models:
+        if options.missing and rows[name]:
+            continue
         rows[name] = []
+        formats = [fmt for fmt in FORMATS if name not in BLOCKS or fmt != "torch.compile"]
         with tempfile.TemporaryDirectory() as folder:
             engine = prepare(name, Path(folder, "model"))
-            for fmt in FORMATS:
-                for size in SIZES:
+            for fmt in formats:
+                for size in SIZES[1:] if name in BLOCKS else SIZES:
                     case = {"model": name, "format": fmt, "height": str(size[0]), "width": str(size[1])}
                     rows[name].append(case | measure(engine, fmt, size) | about)
                     print(*list(rows[name][-1].values())[:8], flush=True)

@@ -2,7 +2,9 @@
 
 Run: `python -m benchmarks.models`. Model and base are fused, channels-last, carry the same stock weights and open
 gates, and are timed in one process, in turns, at 640 x 640 in `inference_mode`. `ms` is the median of a forward.
-The widened plain model, the size control of `docs/PROTOCOL.md`, has a row too.
+The widened plain model, the size control of `docs/PROTOCOL.md`, has a row too, and so have the blocks that have no
+registered model: light ones on the three maps of the neck, heavier ones on the deepest. Rows are written after each
+model, and those of models that are not measured stay; `--missing` goes on where a run was stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +23,11 @@ from zoo.detector import build
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_models.csv"
 
 WIDENED = replace(registry.get_config("yolov8n"), width=0.27)
+LIGHT = ("se", "eca", "ge", "gc", "cbam", "coord", "simam", "ema")
+HEAVY = ("lska", "gam", "biformer")
+BLOCKS = [f"yolov8n+{block}@neck_p3,neck_p4,neck_p5" for block in LIGHT]
+BLOCKS += [f"yolov8n+{block}@neck_p5" for block in HEAVY]
+KEY = ("model", "width", "batch", "imgsz", "threads", "dtype")
 
 
 def prepare(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> torch.nn.Module:
@@ -34,10 +41,15 @@ def prepare(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> to
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--models", nargs="+", help="names, registered or not; all of the scales, and BLOCKS, if omitted"
+    )
     parser.add_argument("--scales", nargs="+", default=["n", "s"], choices=list("nsmlx"))
+    parser.add_argument("--missing", action="store_true", help="only what the table has no row for")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--imgsz", type=int, default=640)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: less disturbed by other programs")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each row")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -46,25 +58,33 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     device, dtype = torch.device(options.device), getattr(torch, options.dtype)
 
-    rows = []
-    for config in (*map(registry.get_config, registry.names()), WIDENED):
-        if config.scale not in options.scales or config == registry.get_config(config.base_name):
+    if options.models:
+        configs = [registry.get_config(name) for name in options.models]
+    else:
+        configs = [*map(registry.get_config, [*registry.names(), *BLOCKS]), WIDENED]
+        configs = [config for config in configs if config.scale in options.scales]
+    about = {"threads": options.threads, "dtype": options.dtype} | records.environment(device)
+    rows = {tuple(row[key] for key in KEY): row for row in records.read(options.output)}
+    for config in configs:
+        if not config.grafts and config.width is None:
             continue
-        model = prepare(config, device, dtype)
-        base = prepare(registry.get_config(config.base_name), device, dtype)
         for batch in options.batches:
+            case = {"model": config.name, "width": config.width or "", "base": config.base_name}
+            case |= {"batch": batch, "imgsz": options.imgsz}
+            key = tuple(str((case | about)[column]) for column in KEY)
+            if options.missing and key in rows:
+                continue
+            model = prepare(config, device, dtype)
+            base = prepare(registry.get_config(config.base_name), device, dtype)
             x = torch.rand(batch, 3, options.imgsz, options.imgsz, device=device, dtype=dtype)
             x = x.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
                 calls = [lambda m=m, x=x: m(x) for m in (model, base)]
-                ms, base_ms = time_in_turns(calls, options.seconds, device, CLOCKS["wall"])
-            row = {"model": config.name, "width": config.width or "", "base": config.base_name}
-            row |= {"batch": batch, "imgsz": options.imgsz}
-            rows.append(row | {"ms": f"{ms:.2f}", "base_ms": f"{base_ms:.2f}", "ratio": f"{ms / base_ms:.3f}"})
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-
-    about = {"threads": options.threads, "dtype": options.dtype} | records.environment(device)
-    records.write(options.output, [row | about for row in rows])
+                ms, base_ms = time_in_turns(calls, options.seconds, device, CLOCKS[options.clock])
+            times = {"ms": f"{ms:.2f}", "base_ms": f"{base_ms:.2f}", "ratio": f"{ms / base_ms:.3f}"}
+            print(", ".join(f"{key} {value}" for key, value in (case | times).items()), flush=True)
+            rows[key] = case | times | about
+            records.write(options.output, list(rows.values()))
 
 
 if __name__ == "__main__":
