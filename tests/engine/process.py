@@ -16,7 +16,7 @@ from ultralytics.utils import RANK
 from ultralytics.utils.callbacks.base import default_callbacks
 from ultralytics.utils.torch_utils import unwrap_model
 
-import zoo.engine.trainer
+import zoo.engine.quirks
 from zoo.cli.launch import main
 
 
@@ -29,7 +29,7 @@ class Apart:
 
 how, folder, *arguments = sys.argv[1:]
 if how == "apart":
-    zoo.engine.trainer.DistributedDataParallel = Apart
+    zoo.engine.quirks.DistributedDataParallel = Apart
 
 
 dtypes = set()
