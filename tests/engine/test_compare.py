@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import os
 import shutil
@@ -16,12 +17,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 import zoo
 from tests.engine.conftest import write_data
 from tests.report.test_runs import WHOLE
 from zoo import cli, registry
 from zoo.engine import compare, entrants, estimate, jobs
+from zoo.engine.progress import Progress
 from zoo.errors import OptionError, SourceError, SweepError, ZooError
 from zoo.report import runs
 
@@ -197,6 +200,23 @@ def test_no_common_seed_and_no_score_are_said(data, tmp_path, monkeypatch):
     assert any("share no seed: they are not compared" in note for note in notes)
     pretend(planned.jobs[1], None)
     assert any("it has no mAP50-95" in note for note in compare.judge(planned, images=False).comparison.notes)
+
+
+@pytest.mark.fast
+def test_the_live_table_says_how_far_each_job_is(data, tmp_path):
+    planned = plan(data, tmp_path, seeds=2, epochs=4)
+    ended, runs_on, broken, _ = planned.jobs
+    entry = WHOLE["history"][0] | {"mAP50-95": 0.321, "seconds": 60.0}
+    pretend(ended, 0.5)
+    pretend(runs_on, None, "running", history=[entry], epochs={"planned": 4, "done": 1})
+    rows = {ended.folder: {"status": "complete"}, broken.folder: {"status": "failed", "error": "why"}}
+    console = Console(record=True, width=100, file=io.StringIO())
+    with Progress(planned.jobs, rows, 4) as progress:
+        console.print(progress.table())
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert lines[1].startswith("yolov8n 0 2/4") and lines[1].endswith("ended")
+    assert lines[2] == "yolov8n_dattn 0 1/4 0.321 3 min"
+    assert lines[3] == "yolov8n 1 failed" and lines[4] == "yolov8n_dattn 1 waits"
 
 
 @pytest.mark.fast

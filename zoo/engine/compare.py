@@ -21,7 +21,7 @@ from zoo.engine import data, entrants, estimate, fingerprint, jobs
 from zoo.engine.differing import pictures
 from zoo.engine.entrants import Entrant
 from zoo.engine.jobs import Job
-from zoo.engine.progress import Progress
+from zoo.engine.progress import Progress, duration
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.sweep import training
 from zoo.errors import OptionError, SweepError
@@ -71,7 +71,7 @@ class Plan:
         return (
             f"{len(self.jobs)} jobs ({len(self.entrants)} models, seeds {', '.join(map(str, self.seeds))}) of "
             f"{self.settings['epochs']} epochs at {self.settings['imgsz']} px on {images} images: about "
-            f"{self.hours:.1f} hours with {self.at_once} at a time, and {self.bytes / 1e9:.1f} GB of disk, in "
+            f"{duration(3600 * self.hours)} with {self.at_once} at a time, and {self.bytes / 1e9:.1f} GB of disk, in "
             f"{self.folder}"
         )
 

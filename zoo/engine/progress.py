@@ -70,10 +70,11 @@ class Progress:
         done, history = run.epochs["done"] or 0, run.history
         scores = [entry["mAP50-95"] for entry in history if entry["mAP50-95"] is not None]
         each = sum(entry["seconds"] for entry in history) / len(history) if history else None
-        left = "" if each is None or row else _duration(each * (self._epochs - done))
+        left = "" if each is None or row else duration(each * (self._epochs - done))
         return f"{done}/{self._epochs}", f"{scores[-1]:.3f}" if scores else "", "ended" if row else left
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in words."""
     minutes = round(seconds / 60)
     return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{max(minutes, 1)} min"
