@@ -40,6 +40,7 @@ def workplace(tmp_path, images, monkeypatch):
     """A working directory with all sorts of unusable files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "broken_openvino_model").mkdir()
     (tmp_path / "file").write_text("text")
     (tmp_path / "file.onnx").write_text("text")
     (tmp_path / "fw.safetensors").write_bytes(bytes(8))

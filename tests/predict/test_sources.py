@@ -2,7 +2,7 @@
 
 import pytest
 
-from zoo.errors import DataError
+from zoo.errors import DataError, OptionError
 from zoo.predict.sources import IMAGES, VIDEOS, find
 
 pytestmark = pytest.mark.fast
@@ -39,6 +39,7 @@ def test_files_are_found_as_they_are_spelt(place, words, expected):
     "word", ["0", "12", "rtsp://camera/1", "http://host/live", "https://host/a.png", "screen", "screen 1", "x.streams"]
 )
 def test_streams_are_told_from_files(place, word):
+    (place / "x.streams").touch()
     assert find([word]).streams == [word]
 
 
@@ -69,6 +70,27 @@ def test_what_matches_nothing_does_not_stop_the_others(place):
 def test_nothing_at_all_is_an_error_with_every_reason(place):
     with pytest.raises(DataError, match=r"none\*\.png.*notes\.pdf.*folder"):
         find(["none*.png", "notes.pdf"])
+
+
+def test_lists_that_lead_to_themselves_end(place):
+    (place / "one.txt").write_text("a.png\ntwo.txt\n")
+    (place / "two.txt").write_text("one.txt\nb.JPG\n")
+    found = find(["one.txt"])
+    assert list(map(str, found.files)) == ["a.png", "b.JPG"]
+    assert found.unusable == ["The list 'one.txt' leads to itself."]
+
+
+@pytest.mark.parametrize("word", ["", "  ", "absent.streams", "screen shot", "C:\\none.png"])
+def test_words_that_are_nothing(place, word):
+    with pytest.raises(DataError):
+        find([word])
+
+
+def test_settings_are_told_how_they_are_written(place):
+    with pytest.raises(OptionError, match="--max-det 5"):
+        find(["a.png", "max_det=5"])
+    (place / "k=v.png").touch()
+    assert list(map(str, find(["k=v.png"]).files)) == ["k=v.png"]
 
 
 def test_a_list_that_is_no_text(place):

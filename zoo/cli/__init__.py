@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _line(error: Exception, debug: bool) -> str:
     text = " ".join(ANSI.sub("", str(error)).split())
+    if isinstance(error, OSError) and not isinstance(error, ZooError) and error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
     if isinstance(error, ZooError | OSError) and text:
         return text
     hint = "" if debug else " (add --debug to see where)"

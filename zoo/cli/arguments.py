@@ -31,7 +31,7 @@ def load(name: str, **options: Any) -> YOLO:
         ZooError: As `zoo.create`.
     """
     path = Path(name)
-    if path.is_dir() and name not in registry.names():
+    if name and path.is_dir() and name not in registry.names():
         name = _model_in(path)
     elif parse(name).kind == "file":
         if not path.is_file():
@@ -101,7 +101,9 @@ def check_device(device: str | int | None) -> str | int | None:
     from ultralytics.utils.torch_utils import select_device
 
     try:
-        select_device("" if device is None else device, verbose=False)
+        chosen = select_device("" if device is None else device, verbose=False)
+        if "mps" in str(device) and "mps" not in str(chosen):
+            raise ValueError(device)  # for which Ultralytics takes the CPU without a word
     except (ValueError, RuntimeError, AssertionError) as error:
         import torch
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
 from zoo.cli.arguments import MODEL, Add, check_device, fraction, load, natural, pixels
-from zoo.errors import DataError, OptionError
+from zoo.errors import DataError, FormatError, OptionError, ZooError
 from zoo.predict import sources as finding
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def add_verbs(add: Add) -> None:
     _add_detection(add(predict), conf=0.25)
     tracking = add(track)
     _add_detection(tracking, conf=0.1)
-    tracking.add_argument("--tracker", help="botsort.yaml, bytetrack.yaml, ... (default: Ultralytics' own choice)")
+    tracking.add_argument("--tracker", help="botsort, bytetrack, ... or a YAML file (default: Ultralytics' choice)")
 
 
 def _add_detection(verb: argparse.ArgumentParser, conf: float) -> None:
@@ -108,10 +108,12 @@ def _detect(
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     out = out or increment_path(Path("runs", verb))
-    given = {"conf": conf, "iou": iou, "max_det": max_det, "device": check_device(device), "tracker": tracker}
+    given = {"conf": conf, "iou": iou, "max_det": max_det, "device": check_device(device)}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if classes is not None:
         settings["classes"] = _class_numbers(classes, model.names)
+    if tracker is not None:
+        settings["tracker"] = _tracker(tracker)
     if half:
         settings["quantize"] = _half(device)
     frames = Frames(
@@ -122,6 +124,10 @@ def _detect(
         with Outputs(out, found.files, pictures=pictures, txt=txt, crops=crops, coco=coco, table=csv) as outputs:
             for count in _tell(frames, outputs):  # noqa: B007  # after an interruption it says how many are written
                 pass
+    except Exception as error:
+        if count or isinstance(error, ZooError | OSError) or name.endswith(".pt") or not Path(name).exists():
+            raise
+        raise FormatError(f"{name} is no export that can be loaded: {' '.join(str(error).split())}") from error
     except KeyboardInterrupt as interrupt:
         written = f"{count} pictures are done and written"
         if not found.streams:
@@ -133,7 +139,8 @@ def _detect(
     for written in filter(None, (coco, csv, out / "labels" if txt else None, out / "crops" if crops else None)):
         print(f"written: {written}")
     if failures := [*found.unusable, *(f"{source}: {reason}." for source, reason in frames.broken.items())]:
-        raise DataError(f"{len(failures)} of the sources could not be read, the others are done. {_some(failures)}")
+        others = ", the others are done" if count else ""
+        raise DataError(f"{len(failures)} of the sources could not be read{others}. {_some(failures)}")
 
 
 def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
@@ -193,6 +200,23 @@ def _progress(total: int | None) -> Iterator[Any]:
             bar.update(task, rate=f"{speed:.1f} a second" if speed else "")
 
         yield advance
+
+
+def _tracker(name: str) -> str:
+    """The file that a tracker is described in."""
+    from ultralytics.trackers.track import TRACKER_MAP
+    from ultralytics.utils import ROOT, YAML
+
+    known = sorted(path.stem for path in (ROOT / "cfg" / "trackers").glob("*.yaml"))
+    if name.removesuffix(".yaml") in known:
+        return f"{name.removesuffix('.yaml')}.yaml"
+    try:
+        kind = YAML.load(name).get("tracker_type")
+    except (OSError, ValueError, AssertionError, AttributeError) as error:
+        raise OptionError(f"--tracker {name}: no tracker, and no YAML file; known are {', '.join(known)}.") from error
+    if kind not in TRACKER_MAP:
+        raise OptionError(f"--tracker {name}: its tracker_type is {kind!r}; known are {', '.join(TRACKER_MAP)}.")
+    return name
 
 
 def _half(device: str | None) -> int:

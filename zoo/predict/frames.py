@@ -116,8 +116,12 @@ class Frames:
                 rates = self._model.predictor.dataset.fps
                 rate = min(rates) if isinstance(rates, list) else rates
                 yield Frame(str(result.path), numbers[result.path], rate, True, result.cpu())
-        except (OSError, ImportError, IndexError, ValueError) as error:
-            self.broken[stream] = " ".join(str(error).split())
+        except ConnectionError:
+            self.broken[stream] = "it cannot be opened"
+        except ImportError as error:
+            self.broken[stream] = f"it needs a package, try `pip install {error.name}`"
+        except (OSError, IndexError, ValueError) as error:
+            self.broken[stream] = _one_line(error)
 
     def _results(self, source: Files | str, persist: bool) -> Iterator[Results]:
         settings = {"stream": True, "verbose": False, "predictor": self._predictor, **self._settings}
@@ -130,7 +134,7 @@ class Frames:
         try:
             return [Path(check_file(url, download_dir=self._downloads))]
         except (OSError, ValueError) as error:
-            self.broken[url] = " ".join(str(error).split())
+            self.broken[url] = _one_line(error)
             return []
 
 
@@ -147,5 +151,12 @@ def _reading_ahead(predictor: type[BasePredictor]) -> type[BasePredictor]:
 
 def _is_download(stream: str) -> bool:
     """Whether a URL is that of a file, by its name."""
-    url = urlsplit(stream)
+    try:
+        url = urlsplit(stream)
+    except ValueError:
+        return False
     return url.scheme in {"http", "https"} and url.path.lower().rpartition(".")[2] in IMAGES | VIDEOS
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).encode("ascii", "ignore").decode().split()).rstrip(".")

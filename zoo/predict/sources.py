@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import glob
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from zoo.errors import DataError
+from zoo.errors import DataError, OptionError
 
 IMAGES = frozenset(["avif", "bmp", "dng", "heic", "heif", "jp2", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp"])
 VIDEOS = frozenset(["asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "webm", "wmv"])
@@ -37,10 +37,14 @@ def find(words: Sequence[str]) -> Sources:
 
     Raises:
         DataError: Not one of them names anything; the message has the reason of each.
+        OptionError: One of them is a setting.
     """
     found = Sources()
     for word in words:
-        _add(found, word)
+        if re.fullmatch(r"\w+=.*", word) and not Path(word).exists():
+            key, _, value = word.partition("=")
+            raise OptionError(f"{word!r} is no source; settings are written --{key.replace('_', '-')} {value}.")
+        _add(found, word, ())
     found.files = list(dict.fromkeys(found.files))
     if not found.files and not found.streams:
         raise DataError(f"{' '.join(found.unusable)} A source is {FORMS}.")
@@ -52,11 +56,15 @@ def is_video(path: Path) -> bool:
     return _suffix(path) in VIDEOS
 
 
-def _add(found: Sources, word: str, beside: Path | None = None) -> None:
+def _add(found: Sources, word: str, lists: tuple[Path, ...]) -> None:
+    """Look one word up, which the last of some lists within lists holds."""
+    if not word.strip():
+        found.unusable.append("A source is empty.")
+        return
     if _is_stream(word):
         found.streams.append(word)
         return
-    path = Path(word)
+    path, beside = Path(word), lists[-1].parent if lists else None
     if beside and not path.exists() and (beside / path).exists():
         path = beside / path
     if path.is_dir():
@@ -70,8 +78,11 @@ def _add(found: Sources, word: str, beside: Path | None = None) -> None:
         entries = _entries(path)
         if not entries:
             found.unusable.append(f"The list {word!r} is empty.")
-        for entry in entries:
-            _add(found, entry, path.parent)
+        elif path.resolve() in lists:
+            found.unusable.append(f"The list {word!r} leads to itself.")
+        else:
+            for entry in entries:
+                _add(found, entry, (*lists, path.resolve()))
     elif _suffix(path) in IMAGES | VIDEOS:
         found.files.append(path)
     else:
