@@ -78,11 +78,11 @@ def _add(found: Sources, word: str, lists: tuple[Path, ...]) -> None:
         entries = _entries(path)
         if not entries:
             found.unusable.append(f"The list {word!r} is empty.")
-        elif path.resolve() in lists:
+        elif path.resolve() in {outer.resolve() for outer in lists}:
             found.unusable.append(f"The list {word!r} leads to itself.")
         else:
             for entry in entries:
-                _add(found, entry, (*lists, path.resolve()))
+                _add(found, entry, (*lists, path))
     elif _suffix(path) in IMAGES | VIDEOS:
         found.files.append(path)
     else:
@@ -104,12 +104,10 @@ def _add_glob(found: Sources, word: str, beside: Path | None) -> None:
 
 
 def _is_stream(word: str) -> bool:
-    return (
-        word.isdecimal()
-        or ((word == "screen" or word.startswith("screen ")) and not Path(word).exists())
-        or urlsplit(word).scheme.lower() in {"http", "https", "rtsp", "rtmp", "tcp"}
-        or word.endswith(".streams")
-    )
+    if word.isdecimal() or word.lower().startswith(("http://", "https://", "rtsp://", "rtmp://", "tcp://")):
+        return True
+    exists = Path(word).exists()
+    return exists if word.endswith(".streams") else bool(re.fullmatch(r"screen( \d+)*", word)) and not exists
 
 
 def _entries(path: Path) -> list[str]:
