@@ -59,6 +59,9 @@ from zoo.cli import main
         ("train yolov8n_dattn data=empty.yaml", ["empty.yaml", "train"]),
         ("val MODEL data=nameless.yaml", ["nameless.yaml", "names"]),
         ("val MODEL data=imageless.yaml", ["imageless.yaml", "nowhere"]),
+        ("train file.onnx data=x.yaml epochs=1 resume=True", ["file.onnx", "export"]),
+        ("export MODEL format=onnx imgsz=abc", ["imgsz=abc", "imgsz=640"]),
+        ("train yolov8n_dattn data=images", ["data=images", "No YAML"]),
         ("export MODEL format=onx", ["onx", "onnx"]),
         ("export MODEL", ["format=", "onnx"]),
         ("export yolov8n_datn", ["yolov8n_datn", "Did you mean yolov8n_dattn"]),
@@ -125,6 +128,16 @@ class TestBoundary:
         assert "Traceback" in err and "in fail" in err
         assert err.endswith("zoo: error: KeyError: 'deep'\n")
 
+    def test_a_package_that_is_not_there_is_named(self, failing, capsys):
+        failing(ModuleNotFoundError("No module named 'coremltools'", name="coremltools"))
+        assert main(["list"]) == 1
+        assert "pip install coremltools" in capsys.readouterr().err
+
+    def test_a_file_that_cannot_be_written_is_named(self, failing, capsys):
+        failing(PermissionError(13, "Permission denied", "report.html"))
+        assert main(["list"]) == 1
+        assert capsys.readouterr().err == "zoo: error: report.html: Permission denied\n"
+
     def test_an_error_without_words_has_its_name(self, failing, capsys):
         failing(OSError())
         assert main(["list"]) == 1
@@ -157,6 +170,8 @@ def test_a_reader_that_has_enough_is_no_error():
         ("predict yolov8n x.png --conf 1.5", "between 0 and 1"),
         ("predict yolov8n x.png --conf many", "between 0 and 1"),
         ("predict yolov8n x.png --imgsz 31", "at least 32"),
+        ("predict yolov8n x.png --batch 0", "at least 1"),
+        ("app --port 65536", "from 1 to 65535"),
     ],
 )
 @pytest.mark.fast

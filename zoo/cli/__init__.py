@@ -6,6 +6,7 @@ import argparse
 import inspect
 import os
 import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -54,12 +55,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=min(110, shutil.get_terminal_size((110, 24)).columns))
+
+
 def _line(error: Exception, debug: bool) -> str:
     text = " ".join(ANSI.sub("", str(error)).split())
     if isinstance(error, OSError) and not isinstance(error, ZooError) and error.filename and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     if isinstance(error, ZooError | OSError) and text:
         return text
+    if isinstance(error, ModuleNotFoundError):
+        return f"this needs the package {error.name}, which is not installed; try pip install {error.name}"
     hint = "" if debug else " (add --debug to see where)"
     return f"{type(error).__name__}{text and f': {text}'}{hint}"
 
@@ -69,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="zoo",
         description=DESCRIPTION,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {zoo.__version__}")
@@ -85,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
             help=text.partition("\n")[0],
             description=text,
             parents=[anywhere],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
         added.set_defaults(verb=verb)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.cli.arguments import Add
+from zoo.cli.arguments import Add, port
 from zoo.errors import OptionError
 
 
@@ -14,7 +14,7 @@ def add_verbs(add: Add) -> None:
     serving.add_argument(
         "--host", default="127.0.0.1", help="address to serve (default: %(default)s, this machine alone)"
     )
-    serving.add_argument("--port", type=int, default=7860, help="port (default: %(default)s)")
+    serving.add_argument("--port", type=port, default=7860, help="port (default: %(default)s)")
     serving.add_argument("--space", type=Path, metavar="DIR", help="write a Hugging Face Space instead of serving")
 
 

@@ -18,14 +18,23 @@ if TYPE_CHECKING:
 
 Add = Callable[..., argparse.ArgumentParser]
 
-MODEL = "ARCHITECTURE, ARCHITECTURE.TAG, local-dir:PATH, hf-hub:ORG/REPO[@REVISION] or a .pt file of your own"
+MODEL = (
+    "a name that `zoo list` prints, with a tag or without, one of your own making (yolo11n+cbam@neck_p4), "
+    "local-dir:PATH, hf-hub:ORG/REPO[@REVISION], a .pt or .safetensors file, or the folder of a run"
+)
 SETTINGS = "Ultralytics' own settings, e.g. data=my.yaml epochs=50; trust=True runs whatever a .pt file holds"
 
 
-def load(name: str, **options: Any) -> YOLO:
+def load(name: str, *, exports: bool = False, **options: Any) -> YOLO:
     """The engine on a model that the user named.
 
+    Args:
+        name: Any spelling, a folder or a file.
+        exports: Whether an exported model will do.
+        options: Of `zoo.YOLO`.
+
     Raises:
+        OptionError: It is an export, and only weights will do.
         SourceError: A file is not there.
         UnknownModelError: The name is a folder that holds no model.
         ZooError: As `zoo.create`.
@@ -40,6 +49,10 @@ def load(name: str, **options: Any) -> YOLO:
             name, base_weights = _saved(path)
             options = {"base_weights": base_weights} if base_weights else options
     if Path(name).exists():
+        if not exports and path.suffix not in {".pt", ".yaml", ".yml", ".safetensors"}:
+            raise OptionError(
+                f"{name} is an export, which predict and val take; this needs the weights it was made of."
+            )
         task = next((task for task, suffix in TASKS.items() if suffix and suffix in Path(name).name), "detect")
         options = {"trust": options.get("trust", False), "task": None if path.suffix == ".pt" else task}
 
@@ -134,3 +147,10 @@ def natural(text: str) -> int:
     if text.isdecimal() and (value := int(text)) >= 1:
         return value
     raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+
+
+def port(text: str) -> int:
+    """Where a page is served."""
+    if text.isdecimal() and 1 <= (value := int(text)) <= 65535:
+        return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 65535")

@@ -33,6 +33,7 @@ def add_verbs(add: Add) -> None:
 
 
 def _add_detection(verb: argparse.ArgumentParser, conf: float) -> None:
+    verb.usage = f"{verb.prog} NAME SOURCE [SOURCE ...] [options]"
     verb.add_argument("name", metavar="NAME", help=MODEL)
     trust = f"{TRUST} among them runs whatever a .pt file holds"
     verb.add_argument("sources", metavar="SOURCE", nargs="+", help=f"{finding.FORMS}; {trust}")
@@ -57,7 +58,10 @@ def _add_detection(verb: argparse.ArgumentParser, conf: float) -> None:
 def predict(name: str, sources: list[str], **options: Any) -> None:
     """Detect objects in pictures and videos, and draw them.
 
-    Without a tag in NAME, the weights are the model's first.
+    Without a tag in NAME, the weights are the model's first. Exported models go by their file or folder.
+
+    zoo predict yolov8n_dattn.bccd photo.jpg 'more/*.png' clip.mp4 --json boxes.json
+    zoo predict runs/train 0                 the camera, until Ctrl-C
     """
     _detect("predict", name, sources, **options)
 
@@ -98,7 +102,7 @@ def _detect(
             raise OptionError(f"--{suffix[1:]} {file}: the name must end in {suffix}.")
     if not (pictures or txt or crops or coco or csv):
         raise OptionError("nothing would be written; give --txt, --crops, --json or --csv with --no-pictures.")
-    model = load(name, pretrained=True, trust=TRUST in sources)
+    model = load(name, exports=True, pretrained=True, trust=TRUST in sources)
 
     import cv2
     from ultralytics.utils.files import increment_path

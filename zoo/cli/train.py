@@ -25,6 +25,10 @@ def train(name: str, settings: list[str]) -> None:
 
     NAME with a tag starts from those weights, pretrained=FILE from official weights of the plain base, else from
     scratch. freeze_base=True trains the graft and the head alone. A .pt file with resume=True goes on where it stopped.
+
+    zoo train yolov8n_dattn pretrained=yolov8n.pt data=my.yaml epochs=100
+    zoo train yolo11n+cbam@neck_p4 pretrained=yolo11n.pt data=my.yaml freeze_base=True
+    zoo train runs/train/weights/last.pt resume=True
     """
     chosen = parse_settings(settings, also=TRAIN_ONLY)
     check_device(chosen.get("device"))
@@ -45,7 +49,7 @@ def val(name: str, settings: list[str]) -> None:
     chosen = parse_settings(settings)
     check_device(chosen.get("device"))
     check_data(chosen)
-    metrics = load(name, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen)
+    metrics = load(name, exports=True, pretrained=True, trust=chosen.pop("trust", False)).val(**chosen)
     print(f"mAP50 {metrics.box.map50:.4f}, mAP50-95 {metrics.box.map:.4f}; results in {metrics.save_dir}")
 
 
@@ -56,19 +60,13 @@ def export(name: str, settings: list[str]) -> None:
     """
     if not settings and parse(name).kind == "model":
         columns = ("format", "height", "width", "ok", "box_px", "score")
-        table.show(
-            ["format", "height", "width", "works", "boxes differ by, px", "scores differ by"],
-            [[row[column] for column in columns] for row in info.exports(name)],
-        )
+        rows = [[row[column] for column in columns] for row in info.exports(name)]
+        table.show(["format", "height", "width", "works", "boxes differ by, px", "scores differ by"], rows)
+        if not rows:
+            print(f"no export of {name} was measured; format=onnx makes one")
         return
     chosen = parse_settings(settings)
-
-    from ultralytics.engine.exporter import export_formats
-
-    known = [argument for argument in export_formats()["Argument"] if argument != "-"]
-    if chosen.get("format") not in known:
-        what = f"unknown format {chosen['format']!r}" if "format" in chosen else "format=FORMAT is missing"
-        raise OptionError(f"{what}; known are {', '.join(known)}.")
+    _check_format(chosen.get("format"))
     check_device(0 if chosen["format"] == "engine" else chosen.get("device"))
     print(load(name, pretrained=True, trust=chosen.pop("trust", False)).export(**chosen))
 
@@ -81,4 +79,15 @@ def benchmark(name: str, settings: list[str]) -> None:
     chosen = parse_settings(settings)
     check_device(chosen.get("device"))
     check_data(chosen)
+    if "format" in chosen:
+        _check_format(chosen["format"])
     print(load(name, pretrained=True, trust=chosen.pop("trust", False)).benchmark(**chosen))
+
+
+def _check_format(format: Any) -> None:
+    from ultralytics.engine.exporter import export_formats
+
+    known = [argument for argument in export_formats()["Argument"] if argument != "-"]
+    if format not in known:
+        what = "format=FORMAT is missing" if format is None else f"unknown format {format!r}"
+        raise OptionError(f"{what}; known are {', '.join(known)}.")

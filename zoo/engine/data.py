@@ -35,7 +35,16 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
     try:
         with quirks.data_beside_its_yaml():
             found = check_det_dataset(file, autodownload=False)
-    except (OSError, SyntaxError, TypeError, ValueError, KeyError, AttributeError, yaml.YAMLError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AssertionError,
+        AttributeError,
+        yaml.YAMLError,
+    ) as error:
         raise DataError(f"data={file} cannot be used: {_one_line(error)}{_relative_path_hint(file)}") from error
     if "yaml_file" in found and not yaml.safe_load(Path(found["yaml_file"]).read_text(errors="ignore")).get("names"):
         raise DataError(f"data={file} has no class names; add 'names: [...]', one a class, in the order of the labels.")

@@ -64,3 +64,7 @@ def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) ->
         raise OptionError(" ".join(str(error).split())) from error
     if isinstance(imgsz := options.get("imgsz"), int) and imgsz < 1:
         raise OptionError(f"imgsz={imgsz} must be at least 1.")
+    if isinstance(imgsz, str):
+        raise OptionError(
+            f"imgsz={imgsz} is no number of pixels; write imgsz=640, or imgsz=[480,640] for height, width."
+        )
