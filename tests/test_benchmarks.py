@@ -1,12 +1,15 @@
 """The scripts run as their pages say, and their tables are read as they were written."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from benchmarks import layers
 from zoo import records
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +32,33 @@ def test_a_benchmark_runs_as_a_file(tmp_path):
     assert measured["block"] == "a2"
     assert float(measured["ratio"]) == pytest.approx(float(measured["other_ms"]) / float(measured["ms"]), rel=1e-2)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", layers.BLOCKS)
+@torch.inference_mode()
+def test_straightforward_twins_compute_the_same(name):
+    make, straightforward = layers.BLOCKS[name]
+    block = make(128).eval()
+    x = torch.randn(1, 128, 20, 20)
+    twin = straightforward(block)
+    assert type(twin) is not type(block) or name.startswith("hat")
+    torch.testing.assert_close(twin(x), block(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.fast
+def test_blocks_of_another_checkout_are_that_checkouts_own(tmp_path):
+    """A copy whose block is twice ours, imported beside it; our modules stay what they were."""
+    for folder in ("zoo", "benchmarks"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    file = tmp_path / "zoo/layers/a2.py"
+    file.write_text(file.read_text().replace("x.shape[2:]).to(x.dtype)", "x.shape[2:]).to(x.dtype) * 2"))
+    ours = layers.BLOCKS["a2"][0](32)
+    theirs = layers.blocks_of(tmp_path)["a2"][0](32)
+    assert sys.modules[type(ours).__module__].__file__ == str(ROOT / "zoo/layers/a2.py")
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, 32, 4, 4)
+    torch.testing.assert_close(theirs(x), ours(x) * 2)
 
 
 @pytest.mark.fast

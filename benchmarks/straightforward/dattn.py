@@ -14,7 +14,7 @@ class StraightforwardDeformableAttention(DeformableAttention):
     def forward(self, x: Tensor) -> Tensor:
         batch, dim, height, width = x.shape
         q = self.proj_q(x)
-        sampled, _, _ = self._sample(x, q)
+        sampled = self._sample(x, self._points(x, q))
         queries, keys, values = (
             t.reshape(batch * self.heads, dim // self.heads, -1)
             for t in (q, self.proj_k(sampled), self.proj_v(sampled))
