@@ -14,7 +14,7 @@ import yaml
 import zoo
 from tests.engine.conftest import write_data
 from zoo.engine.sweep import Plan, run
-from zoo.report.runs import read_rows
+from zoo.report.runs import load
 
 ARCHIVE = Path(__file__).with_name("41a5823.tar.xz")
 
@@ -55,8 +55,9 @@ def test_cut_run_resumes(earlier, tmp_path):
 
 
 def test_run_folder_is_a_row(earlier):
-    [row] = read_rows([earlier / "run"])
-    assert (row["model"], row["seed"], row["epochs"], row["imgsz"]) == ("yolov8n_dattn", 0, 2, 64)
+    found = load(earlier / "run")
+    assert (found.model, found.seed, found.epochs["done"], found.imgsz) == ("yolov8n_dattn", 0, 2, 64)
+    assert not found.record
 
 
 def test_ended_sweep_is_not_repeated(earlier, tmp_path, monkeypatch):

@@ -170,6 +170,11 @@ def test_the_card_of_a_users_own_model_claims_no_metrics():
     assert "hf-hub:me/mine" in card and "mAP" not in card and "model-index" not in card
 
 
+def test_a_training_imports_neither_the_page_nor_its_statistics():
+    code = "import sys; from zoo.engine import trainer; print({'zoo.report.page', 'scipy.stats'} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
 def test_cards_need_no_torch():
     code = (
         "import sys; from zoo.report import cards; cards.render('yolov8n_dattn.digits'); print('torch' in sys.modules)"

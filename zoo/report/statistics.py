@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from scipy import stats
-
 LEVEL = 0.05
 SOUGHT = 0.01
 POWER = 0.8
@@ -166,6 +164,8 @@ def _half(deviation: float, count: int, level: float) -> float:
 @lru_cache(maxsize=1024)
 def _quantile(level: float, freedom: int) -> float:
     """The t that is exceeded, on either side, with a probability of `level`."""
+    from scipy import stats  # a second to import, and a training writes its card without it
+
     return float(stats.t.isf(level / 2, freedom))
 
 
@@ -174,6 +174,8 @@ def _probability(values: Sequence[float]) -> float:
     deviation = statistics.stdev(values)
     if not deviation:
         return float(not any(values))
+    from scipy import stats
+
     t = abs(statistics.mean(values)) / deviation * math.sqrt(len(values))
     return 2 * float(stats.t.sf(t, len(values) - 1))
 
@@ -182,5 +184,7 @@ def _power(deviation: float, count: int, level: float) -> float:
     """The chance that a true difference of `SOUGHT` is shown by so many seeds."""
     if not deviation:
         return 1.0
+    from scipy import stats
+
     shift = SOUGHT / deviation * math.sqrt(count)
     return float(stats.nct.sf(_quantile(level, count - 1), count - 1, shift))
