@@ -17,3 +17,10 @@ def yolov8_dattn(scale: str) -> tuple[GraftConfig, ...]:
     400 keys at 640 px, which makes the logits cheap. Measured overhead is in `results/models.csv`.
     """
     return (GraftConfig(9, "dattn", {"heads": HEADS[scale], "groups": GROUPS[scale]}),)
+
+
+@register("yolo11", "_dattn")
+@register("yolo26", "_dattn")
+def dattn(scale: str) -> tuple[GraftConfig, ...]:
+    """The same after SPPF and before the stock self-attention, heads and groups as the block chooses by channels."""
+    return (GraftConfig("sppf", "dattn"),)

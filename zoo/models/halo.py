@@ -1,4 +1,4 @@
-"""YOLO11 with halo attention before SPPF (HaloNet, arXiv 2103.12731)."""
+"""YOLO11 and YOLO26 with halo attention before SPPF (HaloNet, arXiv 2103.12731)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ HEADS = {"n": 4, "s": 8, "m": 8, "l": 8, "x": 12}
 
 
 @register("yolo11", "_halo")
-def yolo11_halo(scale: str) -> tuple[GraftConfig, ...]:
+@register("yolo26", "_halo")
+def halo(scale: str) -> tuple[GraftConfig, ...]:
     """Blocks of 4 x 4 queries that see 8 x 8 keys, heads of 32 channels, half the map's width inside.
 
     Budget: half the width halves the projections, and the block divides the 20 x 20 map of a 640 px image without
