@@ -15,7 +15,7 @@ from zoo.config import ModelConfig
 from zoo.detector import Grafted, build
 from zoo.errors import OptionError, UnknownModelError
 from zoo.names import parse
-from zoo.weights import adapter, checkpoint, find, manifest, official, saved
+from zoo.weights import adapter, checkpoint, find, manifest, official, recognize, saved
 from zoo.weights.tensors import class_head, load_into, read_tensors
 
 LOGGER = logging.getLogger("zoo")
@@ -37,9 +37,9 @@ def create(
         pretrained: Load the weights of the tag, or of the first tag. The last two forms always load theirs.
         num_classes: Another number of classes than the weights have: all but the class logits is kept, and one line
             of the log names what was not.
-        base_weights: Official weights of the plain base, placed under fresh grafts: a path, a file name that
-            Ultralytics publishes (`"yolov8s.pt"`, downloaded if it is nowhere on this machine), or `True` for the
-            base's own. For an adapter, the base it was trained over.
+        base_weights: Weights of the base, placed under fresh grafts: a checkpoint of your own of the same base, scale
+            and task, whose classes are kept; a file name that Ultralytics publishes (`"yolov8s.pt"`, downloaded if it
+            is nowhere on this machine); or `True` for the base's own. For an adapter, the base it was trained over.
         width: Another width of the stock layers than the scale's (0.25 for n, 0.5 for s), in random weights: a plain
             control as large as a grafted model.
 
@@ -88,6 +88,26 @@ def create(
     if num_classes is not None and num_classes != before.num_classes:
         fresh = model.reset_classes(before.with_classes(num_classes).num_classes)
         LOGGER.warning("%s: %d classes, freshly initialised: %s", name, num_classes, ", ".join(fresh))
+    return model
+
+
+def graft(base_weights: str | Path, grafts: str) -> Grafted:
+    """Put fresh grafts on a checkpoint of one's own; base, scale, task and classes are read from it.
+
+    The model predicts what the checkpoint did, to the bit unless it was fused (see `zoo.weights.recognize.put`).
+
+    Args:
+        base_weights: What Ultralytics or the zoo saved, or the name of an official file.
+        grafts: As in a free-form name, e.g. `"dattn@sppf"` or `"cbam@neck_p3,neck_p4+eca@p5"`.
+
+    Raises:
+        ConfigError: There is no such block or place, or a graft of the checkpoint is there already.
+        WeightsError: The file cannot be found or read, or is none of the known bases; the message says what it is.
+    """
+    file = checkpoint.find(base_weights)
+    found = official.read(file)
+    model = build(registry.grafted(recognize.recognize(file, found), grafts))
+    recognize.put(model, found.tensors)
     return model
 
 
@@ -140,10 +160,6 @@ def _base_file(config: ModelConfig, base_weights: str | Path | Literal[True]) ->
 
 def _with_base(config: ModelConfig, base_weights: str | Path | Literal[True]) -> Grafted:
     found = official.read(_base_file(config, base_weights))
-    num_classes, class_width = class_head(found.tensors)
-    config = replace(
-        config.with_classes(num_classes, found.class_names), class_width=class_width, base_sha256=found.sha256
-    )
-    model = build(config)
-    load_into(model, found.tensors, prefix="model.")
+    model = build(recognize.with_head(config, found))
+    recognize.put(model, found.tensors)
     return model

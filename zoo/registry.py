@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from zoo.config import BASES, LAYOUTS, SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
-from zoo.names import TASKS, Name, hint, parse
-from zoo.places import read, resolve
+from zoo.names import TASKS, GraftName, Name, hint, parse
+from zoo.places import IMAGE, layers, read, resolve
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
 
@@ -43,6 +44,28 @@ def names(pattern: str = "*") -> list[str]:
             key=lambda c: (BASES.index(c.base), c.name.removeprefix(c.base_name), SCALES.index(c.scale)),
         )
     ]
+
+
+def grafted(config: ModelConfig, grafts: str) -> ModelConfig:
+    """A model with more grafts, under a free-form name that says all of them.
+
+    Args:
+        config: With or without grafts at positions of its base.
+        grafts: As after the first `+` of a free-form name, e.g. `"dattn@sppf+eca@p3,p4"`.
+
+    Raises:
+        ConfigError: They are malformed, the base lacks a place, or two grafts share one.
+    """
+    asked = parse(f"{config.base_name}+{grafts}").grafts
+    added = [GraftConfig(place, g.block, dict(g.options)) for g in asked for place in g.places]
+    whole = resolve(replace(config, grafts=(*config.grafts, *added)))
+    table = layers(read(config))
+    names_ = []
+    for graft in whole.grafts:
+        at = table[graft.position].places if isinstance(graft.position, int) else (IMAGE,)
+        place = at[-1] if at else graft.position
+        names_.append(str(GraftName(graft.block, tuple(sorted(graft.options.items())), (place,))))
+    return replace(whole, name="+".join([config.base_name, *names_]))
 
 
 def get_config(name: str | Name) -> ModelConfig:

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import zoo
-from zoo.cli import app, compare, explain, hub, models, predict, runs, train
+from zoo.cli import app, compare, explain, graft, hub, models, predict, runs, train
 from zoo.errors import ZooError
 
 DESCRIPTION = "Ultralytics YOLO detectors with an attention mechanism: your own weights under it, or trained ones."
@@ -99,6 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(verb=verb)
         return added
 
-    for group in (models, predict, explain, app, train, compare, runs, hub):
+    for group in (models, predict, explain, app, graft, train, compare, runs, hub):
         group.add_verbs(add)
     return parser

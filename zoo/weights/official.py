@@ -29,11 +29,13 @@ class Base:
         tensors: By state-dict key, `model.*`.
         class_names: One name a class, or `None` where the file does not say.
         sha256: Of the file they came from.
+        model: Ultralytics' description of the model, `None` where the file has tensors alone.
     """
 
     tensors: Mapping[str, Tensor]
     class_names: tuple[str, ...] | None
     sha256: str
+    model: Mapping[str, Any] | None = None
 
 
 def read(path: Path) -> Base:
@@ -53,26 +55,30 @@ def read(path: Path) -> Base:
     try:
         return _read_converted(converted, digest)
     except ZooError:
-        tensors, names = _unpickle(path)
+        tensors, names, model = _unpickle(path)
+    metadata = {"class_names": json.dumps(names), "model": json.dumps(model, default=str)}
     try:
-        write_tensors(tensors, converted, half=False, metadata={"class_names": json.dumps(names)})
+        write_tensors(tensors, converted, half=False, metadata=metadata)
     except OSError as error:
         LOGGER.warning("%s was not kept as safetensors: %s", path, error)
-    return Base(tensors, names, digest)
+    return Base(tensors, names, digest, json.loads(metadata["model"]))
 
 
 def _read_converted(path: Path, digest: str) -> Base:
     tensors = read_tensors(path)
     with safe_open(path, "pt") as file:
-        names = json.loads(file.metadata()["class_names"])
-    return Base(tensors, tuple(names) if names else None, digest)
+        metadata = file.metadata()
+    if "model" not in metadata:
+        raise FormatError(f"{path} was converted before the model's description was kept.")
+    names = json.loads(metadata["class_names"])
+    return Base(tensors, tuple(names) if names else None, digest, json.loads(metadata["model"]))
 
 
-def _unpickle(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+def _unpickle(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None, Any]:
     try:
         loaded, _ = checkpoint.load(path, safe_only=True)
         content: Any = next((loaded[k] for k in ("ema", "model", "state_dict") if loaded.get(k)), loaded)
-        names = getattr(content, "names", None)
+        names, model = getattr(content, "names", None), getattr(content, "yaml", None)
         if isinstance(content, nn.Module):
             content = content.state_dict()
     except FormatError:
@@ -84,4 +90,4 @@ def _unpickle(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
         ) from error
     if not (isinstance(content, dict) and all(isinstance(tensor, Tensor) for tensor in content.values())):
         raise FormatError(f"{path} holds neither a model nor a state dict.")
-    return content, tuple(map(str, names.values())) if isinstance(names, dict) else None
+    return content, tuple(map(str, names.values())) if isinstance(names, dict) else None, model

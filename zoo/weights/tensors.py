@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from zoo.errors import FormatError, SourceError, StateDictError
 from zoo.files import replacing
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+_CLASS_HEAD = re.compile(r"model\.\d+\.(one2one_)?cv3\.0\.2\.weight")
 _INTEGERS = (torch.int64, torch.int32)
 
 
@@ -60,13 +62,13 @@ def is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8
 
 
-def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str = "") -> None:
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], *, prefix: str | tuple[str, ...] = "") -> None:
     """Copy tensors into a model, in the model's dtype, if and only if every one fits.
 
     Args:
         model: Where the tensors go.
         tensors: All of the model's, or all of those that start with `prefix`.
-        prefix: `"model."` for the stock layers alone.
+        prefix: `"model."` for the stock layers alone; one of several.
 
     Raises:
         StateDictError: Tensors are missing, unexpected, of the wrong shape or kind, or not finite; nothing was loaded.
@@ -102,9 +104,9 @@ def class_head(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
     Raises:
         StateDictError: They have no class head where Ultralytics keeps it.
     """
-    heads = [t.shape for key, t in tensors.items() if key.startswith("model.") and key.endswith(".cv3.0.2.weight")]
-    if len(heads) != 1 or len(heads[0]) != 4:
-        raise StateDictError(f"not a YOLOv8 or YOLO11 detector: no class head among {len(tensors)} tensors.")
+    heads = [tensor.shape for key, tensor in tensors.items() if _CLASS_HEAD.fullmatch(key)]
+    if not heads or len(heads[0]) != 4:
+        raise StateDictError(f"not a YOLO that Ultralytics' head ends: no class head among {len(tensors)} tensors.")
     return heads[0][0], heads[0][1]
 
 
