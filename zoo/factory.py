@@ -128,7 +128,7 @@ def trained(name: str) -> saved.Saved:
 
 
 def _is_adapter(name: str) -> bool:
-    return bool(manifest.find(name)[1].base_tensors)
+    return bool(manifest.tags(parse(name).architecture) and manifest.find(name)[1].base_tensors)
 
 
 def _with_weights(config: ModelConfig, tensors: Mapping[str, Tensor]) -> Grafted:
