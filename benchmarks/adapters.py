@@ -2,15 +2,14 @@
 
     python -m benchmarks.adapters [--model yolov8n_dattn] [--steps 20]
 
-Writes `results/benchmark_adapters.csv`, one row a measure, with random weights. Memory is what a process holds of its
-own after loading (private pages), beyond what one model took. Training is steps of 16 images of 320 pixels, all in one
-run and by turns.
+Writes `results/benchmark_adapters.csv`, one row a measure, with random weights. Training is steps of 16 images of 320
+pixels; what is compared runs by turns.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import logging
 import statistics
 import tempfile
 import time
@@ -36,6 +35,7 @@ def main() -> None:
     parser.add_argument("--model", default="yolov8n_dattn")
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
+    logging.getLogger("zoo").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         found = measure(arguments.model, arguments.steps, Path(folder))
     environment = records.environment(packages=("torch", "ultralytics"))
@@ -68,26 +68,16 @@ def sizes(folder: Path) -> list[Row]:
 
 
 def memory(folder: Path, base: Path) -> list[Row]:
-    """Tensors' bytes, and growth of the process, for one and for ten domains."""
-
-    def wholes() -> list[torch.nn.Module]:
-        return [zoo.create(f"local-dir:{folder / f'whole{index}'}") for index in range(DOMAINS)]
-
-    def adapters() -> list[torch.nn.Module]:
-        several = zoo.Adapters(base, {f"d{index}": folder / f"adapter{index}" for index in range(DOMAINS)})
-        return [several.use(name) for name in several.names]
-
+    """Bytes of all tensors in memory, those that several models share counted once."""
+    several = zoo.Adapters(base, {str(index): folder / f"adapter{index}" for index in range(DOMAINS)})
+    kinds = {
+        "adapters": [several.use(name) for name in several.names],
+        "whole models": [zoo.create(f"local-dir:{folder / f'whole{index}'}") for index in range(DOMAINS)],
+    }
     rows = []
-    for what, load in {"adapters": adapters, "whole models": wholes}.items():
-        load()  # libraries, buffers and caches of the first time are nobody's
-        gc.collect()
-        before = _private()
-        models = load()
-        gc.collect()
+    for what, models in kinds.items():
         unique = {tensor.data_ptr(): tensor.nbytes for model in models for tensor in model.state_dict().values()}
-        rows.append(_row(f"tensors, {DOMAINS} {what}", sum(unique.values()) / 1e6, "MB"))
-        rows.append(_row(f"process, {DOMAINS} {what}", (_private() - before) / 1e6, "MB"))
-        del models
+        rows.append(_row(f"in memory, {DOMAINS} {what}", sum(unique.values()) / 1e6, "MB"))
     return rows
 
 
@@ -155,12 +145,6 @@ def _alternately(*calls: Callable[[], object], repeats: int) -> list[float]:
             if turn:
                 own.append(time.perf_counter() - start)
     return [statistics.median(own) for own in times]
-
-
-def _private() -> int:
-    """Bytes that this process holds alone, from Linux."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) * 1024
 
 
 def _row(what: str, value: float, unit: str) -> Row:
