@@ -102,6 +102,7 @@ def test_the_card_without_weights_says_how_to_start_and_what_its_family_showed()
     text = cards.render("yolov8x_hat")
     assert text.count("No trained weights") == 1
     assert "zoo train yolov8x_hat pretrained=yolov8x.pt data=my.yaml" in text
+    assert "zoo compare yolov8x yolov8x_hat data=my.yaml seeds=3" in text
     assert re.search(r"- yolov8n_hat on digits, .*: 0\.\d+ .* against the plain base \(yolov8n\)", text)
     assert re.search(r"A training of yolov8n_hat on .* took .* hours on .*; this model has \d+\.\d times its", text)
     assert "Not timed at this scale. `yolov8n_hat` takes" in text and "+ gamma * hat" in text

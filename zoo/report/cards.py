@@ -281,8 +281,7 @@ model = zoo.create("{name}", base_weights="{base}.pt")  # computes what {base} d
 zoo.YOLO("{name}").train(data="my.yaml", pretrained="{base}.pt", epochs=100)"""
     if not config.grafts:
         code = f'import zoo\n\nzoo.YOLO("{name}").train(data="my.yaml", pretrained="{base}.pt", epochs=100)'
-    return [
-        _code("", _INSTALL),
-        _code("", f"zoo train {name} pretrained={base}.pt data=my.yaml epochs=100"),
-        _code("python", code),
-    ]
+    commands = f"zoo train {name} pretrained={base}.pt data=my.yaml epochs=100"
+    if config.grafts:
+        commands += f"\nzoo compare {base} {name} data=my.yaml seeds=3 epochs=50  # does it help on your data?"
+    return [_code("", _INSTALL), _code("", commands), _code("python", code)]
