@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import logging
+import os
 import subprocess
 import sys
 import textwrap
@@ -54,6 +55,7 @@ class Pair(Whole):
 @pytest.fixture(autouse=True)
 def _names_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(blocks, "_registered", {})
+    monkeypatch.setenv(blocks.MODULES, "")
     blocks.load_plugins.cache_clear()
     yield
     blocks.load_plugins.cache_clear()
@@ -206,13 +208,57 @@ def test_entry_points_are_imported_for_unknown_names_only(
     monkeypatch.setattr(blocks, "entry_points", found)
     blocks.build("a2", 8, {})
     assert not asked and "zoo_test_plugin" not in sys.modules
+    monkeypatch.setenv(blocks.MODULES, "zoo_other_missing")
     with caplog.at_level(logging.WARNING, logger="zoo"):
         assert type(blocks.build("same", 8, {})).__module__ == "zoo_test_plugin"
-    assert "zoo_no_such_module" in caplog.text
+    assert "zoo_no_such_module" in caplog.text and "zoo_other_missing" in caplog.text
     with pytest.raises(UnknownBlockError):
         blocks.build("other", 8, {})
     assert asked == ["zoo_plugin"]
     sys.modules.pop("zoo_test_plugin")
+
+
+def python(code: str, *arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_processes_started_from_this_one_know_the_modules_that_registered() -> None:
+    build_it = "from zoo.layers import blocks; print(type(blocks.build('mine', 8, {})).__name__)"
+    with pytest.raises(AssertionError, match="UnknownBlockError"):
+        python(build_it)
+    register_block("mine", Scaled)
+    assert os.environ[blocks.MODULES] == __name__
+    with pytest.raises(AssertionError, match=f"{__name__} .*did not load|UnknownBlockError"):
+        python(build_it)  # this module registers nothing when it is imported
+    os.environ[blocks.MODULES] = "tests.layers.own_block"
+    assert python(build_it).strip() == "Mine"
+
+
+def test_a_block_of_a_script_is_carried_by_its_code(tmp_path: Path) -> None:
+    """As the trainer's callbacks are, to the processes that Ultralytics starts for several GPUs."""
+    script = """
+        import sys, cloudpickle, zoo
+        from torch import nn
+        from zoo.layers import blocks
+
+        class Mine(nn.Module):
+            def __init__(self, dim, *, width=3):
+                super().__init__()
+                self.conv = nn.Conv2d(dim, dim, width, padding=width // 2)
+
+            def forward(self, x):
+                return self.conv(x)
+
+        zoo.register_block("mine", Mine)
+        with open(sys.argv[1], "wb") as file:
+            cloudpickle.dump({"callbacks": [blocks.Carried()]}, file)
+        """
+    python(textwrap.dedent(script), str(tmp_path / "state"))
+    read = "import sys, pickle; pickle.load(open(sys.argv[1], 'rb')); "
+    read += "from zoo.layers import blocks; print(type(blocks.build('mine', 8, {'width': 5})).__name__)"
+    assert python(read, str(tmp_path / "state")).strip() == "Mine"
 
 
 def test_the_table_imports_neither_torch_nor_timm() -> None:

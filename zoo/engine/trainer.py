@@ -36,6 +36,7 @@ from zoo.engine.lock import FolderLock
 from zoo.engine.record import Recorder, describe_grafts
 from zoo.errors import CheckpointError, DataError, OptionError, ZooError
 from zoo.files import replacing, write_text
+from zoo.layers.blocks import Carried
 from zoo.report import cards
 from zoo.weights import checkpoint, saved
 
@@ -90,6 +91,7 @@ class GraftTrainer(DetectionTrainer):
         if self.device.type == "cpu" and self.args.amp == "bf16" and not _has_bfloat16():
             logger.warning("amp=bf16 is emulated on this processor, many times slower than amp=False")
         self.add_callback("on_pretrain_routine_end", quirks.use_thread_share)
+        self.add_callback("on_pretrain_routine_start", Carried())
         if not self.ddp:
             for event, note in _NOTES.items():
                 self.add_callback(event, note)

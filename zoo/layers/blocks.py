@@ -11,11 +11,12 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import os
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger("zoo")
 PLUGINS = "zoo_plugin"
 """Group of entry points whose modules register blocks."""
+MODULES = "ZOO_PLUGINS"
+"""Environment variable that names such modules too, with commas; processes started from this one inherit it."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _OWN = {
@@ -124,7 +127,8 @@ def register_block(name: str, cls: type[nn.Module]) -> None:
 
     Saved models and checkpoints hold the name and the options only. A process that loads them must have registered
     the name, by this call or through an entry point of the group `zoo_plugin` whose module makes it; entry points are
-    loaded when a model names a block that is not known.
+    loaded when a model names a block that is not known. Processes that a training or a sweep starts know the block as
+    well: its module must be importable there, or, for several GPUs, the class may stand in the script itself.
 
     Args:
         name: A lower-case letter, then lower-case letters, digits and underscores, 40 at most.
@@ -146,8 +150,12 @@ def register_block(name: str, cls: type[nn.Module]) -> None:
     taken = _OWN.get(name) or (_registered.get(name) and _path(_registered[name]))
     if taken and taken != _path(cls):
         raise ConfigError(f"a block called {name!r} exists ({taken}); register {_path(cls)} under another name.")
-    if name not in _OWN:
-        _registered[name] = cls
+    if name in _OWN:
+        return
+    _registered[name] = cls
+    named = os.environ.get(MODULES, "").split(",")
+    if cls.__module__ not in {"__main__", *named}:
+        os.environ[MODULES] = ",".join(filter(None, [*named, cls.__module__]))
 
 
 def registered() -> dict[str, type[nn.Module]]:
@@ -157,12 +165,32 @@ def registered() -> dict[str, type[nn.Module]]:
 
 @functools.cache
 def load_plugins() -> None:
-    """Import the modules behind the installed entry points of `zoo_plugin`, once a process; a broken one is logged."""
-    for plugin in entry_points(group=PLUGINS):
+    """Import the modules that entry points of `zoo_plugin` and `ZOO_PLUGINS` name, once; a broken one is logged."""
+    named = filter(None, os.environ.get(MODULES, "").split(","))
+    plugins = [*entry_points(group=PLUGINS), *(EntryPoint(module, module, PLUGINS) for module in named)]
+    for plugin in plugins:
         try:
             plugin.load()
         except Exception as error:  # somebody else's module
             LOGGER.warning("the plugin %s (%s) did not load: %s", plugin.name, plugin.value, error)
+
+
+class Carried:
+    """Registers this process's blocks wherever it is unpickled, those of a script by their code.
+
+    As a callback of a trainer it reaches the processes that Ultralytics starts for several GPUs.
+    """
+
+    def __init__(self) -> None:
+        self.blocks = registered()
+
+    def __call__(self, trainer: Any) -> None:
+        """Nothing: it has done its work."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for name, cls in self.blocks.items():
+            register_block(name, cls)
 
 
 @dataclass(frozen=True)
