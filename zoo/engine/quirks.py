@@ -7,6 +7,7 @@ no longer needs it. The switches that keep it off the network have to be set bef
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from ultralytics.data import dataset
 from ultralytics.data import utils as data_utils
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.engine.trainer import BaseTrainer
@@ -48,6 +51,44 @@ def trials_trained_by(trainer: Callable[[], type[BaseTrainer]]) -> Iterator[None
         yield
     finally:
         ultralytics_trainer.MultiTrainer = stock
+
+
+class _Numbers(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] == "numpy" and name in {
+            "_reconstruct",
+            "_frombuffer",
+            "ndarray",
+            "dtype",
+            "scalar",
+        }:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a cache of labels")
+
+
+def _load_cache(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            read(file)
+            return _Numbers(file).load().item()
+    except Exception as error:  # whatever an unpickler may raise on bytes from elsewhere
+        raise FileNotFoundError(f"{path} is no cache of labels: {error}") from error
+
+
+@contextmanager
+def caches_of_numbers() -> Iterator[None]:
+    """Read the caches beside labels, which are pickles, without running what they hold; Ultralytics reads any pickle.
+
+    One that holds more than arrays and plain values counts as absent, and Ultralytics writes it anew.
+    """
+    stock = dataset.load_dataset_cache_file
+    dataset.load_dataset_cache_file = _load_cache
+    try:
+        yield
+    finally:
+        dataset.load_dataset_cache_file = stock
 
 
 class _BesideTheFile(YAML):

@@ -194,7 +194,8 @@ class GraftTrainer(DetectionTrainer):
     def build_dataset(self, img_path: str, mode: str = "train", batch: int | None = None) -> YOLODataset:
         """Scan a split as Ultralytics does, and refuse it where Ultralytics would skip an image or a label."""
         try:
-            dataset = super().build_dataset(img_path, mode, batch)
+            with quirks.caches_of_numbers():
+                dataset = super().build_dataset(img_path, mode, batch)
         except (OSError, RuntimeError, ValueError) as error:
             raise DataError(f"data={self.args.data} cannot be used: {' '.join(str(error).split())}") from error
         data.check_labels(dataset)

@@ -119,7 +119,7 @@ class YOLO(ultralytics.YOLO):
             DataError: The data have other classes than the weights, or cannot be read.
         """
         file = str(settings.get("data") or self.overrides.get("data"))
-        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml():
+        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
             if not settings.get("single_cls") and (names := data.class_names(file)):
                 if settings.get("classes") == classes.MATCH:
                     found = classes.matched(self.names, names)
@@ -151,7 +151,7 @@ class YOLO(ultralytics.YOLO):
 
     def benchmark(self, *args: Any, **settings: Any) -> Any:
         """Compare the export formats, as Ultralytics does."""
-        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml():
+        with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
             return super().benchmark(*args, **settings)
 
     def _check_resume(self, resume: Any) -> None:

@@ -1,0 +1,47 @@
+"""Caches beside labels are pickles: ours are read, a stranger's is not run."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from ultralytics.data import dataset
+
+import zoo
+from tests.engine.conftest import write_data
+from tests.weights.test_untrusted import Harm
+from zoo.engine import quirks
+
+
+@pytest.fixture
+def own(tmp_path):
+    return write_data(tmp_path / "own")
+
+
+def scan(file) -> dict:
+    """Read the caches as training does."""
+    with quirks.caches_of_numbers():
+        return dataset.load_dataset_cache_file(file.parent / "labels" / "train.cache")
+
+
+def test_a_cache_that_runs_something_is_written_anew(own, settings, tmp_path):
+    mark = tmp_path / "harmed"
+    for split in ("train", "val"):
+        with (own.parent / "labels" / f"{split}.cache").open("wb") as file:
+            np.save(file, np.array({"labels": Harm(mark)}, dtype=object), allow_pickle=True)
+    zoo.YOLO("yolov8n").train(**settings | {"data": str(own), "epochs": 1})
+    assert not mark.exists()
+    assert len(scan(own)["labels"]) == 4, "Ultralytics wrote it, and it is read"
+
+
+def test_ultralytics_still_reads_any_pickle_there(own, tmp_path):
+    """The reason for the quirk."""
+    with (own.parent / "labels" / "train.cache").open("wb") as file:
+        np.save(file, np.array({"labels": Harm(tmp_path / "harmed")}, dtype=object), allow_pickle=True)
+    dataset.load_dataset_cache_file(own.parent / "labels" / "train.cache")
+    assert (tmp_path / "harmed").exists()
+    os.rmdir(tmp_path / "harmed")
+    with pytest.raises(FileNotFoundError, match="is no cache of labels"):
+        scan(own)
+    assert not (tmp_path / "harmed").exists()
