@@ -20,7 +20,7 @@ from tests.engine.test_training import moved, train
 from zoo import cli
 from zoo.engine import fingerprint
 from zoo.engine.data import read
-from zoo.engine.trainer import _keep_epochs
+from zoo.engine.record import keep_epochs
 from zoo.errors import DataError, OptionError
 from zoo.report import runs
 
@@ -99,13 +99,28 @@ def test_a_resumed_run_has_each_epoch_once(settings, tmp_path):
     assert [entry["epoch"] for entry in whole.history] == [1, 2, 3, 4] and whole.started == cut.started
 
 
+def test_a_run_that_was_killed_after_its_last_epoch_is_finished(settings, tmp_path):
+    engine = zoo.YOLO("yolov8n_dattn")
+    engine.add_callback(
+        "on_train_start", lambda trainer: setattr(trainer, "final_eval", lambda: exec("raise KeyboardInterrupt"))
+    )
+    with pytest.raises(KeyboardInterrupt):
+        engine.train(**settings)
+    assert runs.load(tmp_path / "run").status == "cut" and not (tmp_path / "run" / "weights" / "zoo").exists()
+    zoo.YOLO(tmp_path / "run" / "weights" / "last.pt").train(resume=True)
+    run = runs.load(tmp_path / "run")
+    assert (run.status, run.epochs["done"], run.resumed) == ("ended", 2, 1) and run.metrics["val"]["mAP50"] is not None
+    assert [entry["epoch"] for entry in run.history] == [1, 2]
+    assert set(zoo.create(f"local-dir:{tmp_path}/run/weights/zoo").grafts) == {"9"}
+
+
 @pytest.mark.fast
 def test_rows_beyond_the_checkpoint_and_rows_twice_go(tmp_path):
     table = tmp_path / "results.csv"
     table.write_text("epoch,loss\n1,a\n2,b\n2,c\n3,d\n")
-    _keep_epochs(table, 2)
+    keep_epochs(table, 2)
     assert table.read_text() == "epoch,loss\n1,a\n2,c\n"
-    _keep_epochs(table, 0)
+    keep_epochs(table, 0)
     assert not table.exists()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import platform
@@ -216,3 +218,41 @@ def _finite(value: Any) -> float | None:
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def keep_epochs(table: Path, epochs: int) -> None:
+    """Drop the rows of `results.csv` beyond the checkpoint that a run resumes from: their epochs are trained again."""
+    if not table.is_file():
+        return
+    with table.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    kept = {int(float(row[0])): row for row in rows if row and float(row[0]) <= epochs}
+    if not kept:
+        table.unlink()
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *kept.values()])
+    write_text(table, text.getvalue())
+
+
+# Functions of a module, because Ultralytics pickles a trainer's callbacks for the processes it starts.
+def _epoch_started(trainer: BaseTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.epoch_started()
+
+
+def _batch_ended(trainer: BaseTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.batch_ended()
+
+
+def _training_ended(trainer: BaseTrainer) -> None:
+    if trainer.recorder:
+        trainer.recorder.training_ended(trainer)
+
+
+NOTES = {
+    "on_train_epoch_start": _epoch_started,
+    "on_train_batch_end": _batch_ended,
+    "on_train_epoch_end": _training_ended,
+}

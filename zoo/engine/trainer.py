@@ -9,11 +9,10 @@ epoch it follows the uninterrupted run up to rounding and the lag of the average
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from ultralytics.utils.torch_utils import strip_optimizer, torch_distributed_zer
 from zoo.detector import MODELS, Grafted
 from zoo.engine import data, quirks, scores
 from zoo.engine.lock import FolderLock
-from zoo.engine.record import Recorder, describe_grafts
+from zoo.engine.record import NOTES, Recorder, describe_grafts, keep_epochs
 from zoo.errors import CheckpointError, DataError, OptionError, ZooError
 from zoo.files import replacing, write_text
 from zoo.layers.blocks import Carried
@@ -93,7 +92,7 @@ class GraftTrainer(DetectionTrainer):
         self.add_callback("on_pretrain_routine_end", quirks.use_thread_share)
         self.add_callback("on_pretrain_routine_start", Carried())
         if not self.ddp:
-            for event, note in _NOTES.items():
+            for event, note in NOTES.items():
                 self.add_callback(event, note)
 
     def check_resume(self, overrides: dict[str, Any]) -> None:
@@ -139,7 +138,10 @@ class GraftTrainer(DetectionTrainer):
 
     def _do_train(self) -> None:
         with quirks.bfloat16_on_cpu(self.device), quirks.data_beside_its_yaml():
-            super()._do_train()
+            if self._is_trained:
+                self._finish()
+            else:
+                super()._do_train()
         idle = self.epoch + 1 - self.stopper.best_epoch >= self.stopper.patience
         whole = self.epoch + 1 >= self.epochs or idle or bool(self.args.time)
         self._close("ended" if whole else "cut")
@@ -148,10 +150,34 @@ class GraftTrainer(DetectionTrainer):
         super()._setup_train()
         self._test_set = self._find_test_set()
         if RANK in {-1, 0}:
-            _keep_epochs(self.csv, self.start_epoch)
+            keep_epochs(self.csv, self.start_epoch)
             self.recorder = Recorder(self)
             if isinstance(unwrap_model(self.model), Grafted):
                 LOGGER.info(describe_grafts(unwrap_model(self.model)))
+
+    @property
+    def _is_trained(self) -> bool:
+        """Whether the run that is resumed was killed after its last epoch, which Ultralytics refuses to resume."""
+        return bool(self.resume) and load_checkpoint(self.args.model)[1].get("epoch", -1) + 1 >= self.epochs
+
+    def _finish(self) -> None:
+        """Do what was left to do after the last epoch."""
+        self.train_time_start = time.time()
+        self._setup_train()
+        self.epoch = self.start_epoch - 1
+        with torch.no_grad():
+            batch = self.preprocess_batch(next(iter(self.train_loader)))
+            _, self.loss_items = unwrap_model(self.model).loss(batch)  # by whose names validation adds up its own
+        self.final_eval()
+        self.run_callbacks("on_train_end")
+
+    def resume_training(self, ckpt: dict[str, Any] | None) -> None:
+        """Go on as Ultralytics does, also where no epoch is left."""
+        if ckpt is not None and self.resume and ckpt.get("epoch", -1) + 1 >= self.epochs:
+            self._load_checkpoint_state(ckpt)
+            self.start_epoch = self.epochs
+        else:
+            super().resume_training(ckpt)
 
     def _find_test_set(self) -> YOLODataset | None:
         """The test split with its labels, looked at before training so that a bad image is not the end of it."""
@@ -280,12 +306,14 @@ class GraftTrainer(DetectionTrainer):
         validate the best weights together. Before that, the last epoch's averaged weights are scored for `run.json`.
         """
         self._score()
+        if self.best.exists():
+            self._judge_best()
         with torch_distributed_zero_first(LOCAL_RANK):
-            if RANK in {-1, 0}:
+            if RANK in {-1, 0}:  # last of all: what is not stripped can be resumed, if only to come here again
                 results = _strip(self.last).get("train_results")
                 _strip(self.best, {"train_results": results})
-        if not self.best.exists():
-            return
+
+    def _judge_best(self) -> None:
         model, _ = load_checkpoint(self.best)
         self.validator.args.plots = self.args.plots
         self.validator.args.compile = False
@@ -354,41 +382,3 @@ def _replace(written: Path, place: Path) -> None:
     with written.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(written, place)
-
-
-def _keep_epochs(table: Path, epochs: int) -> None:
-    """Drop the rows of `results.csv` beyond the checkpoint that a run resumes from: their epochs are trained again."""
-    if not table.is_file():
-        return
-    with table.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    kept = {int(float(row[0])): row for row in rows if row and float(row[0]) <= epochs}
-    if not kept:
-        table.unlink()
-        return
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *kept.values()])
-    write_text(table, text.getvalue())
-
-
-# Functions of this module, because Ultralytics pickles a trainer's callbacks for the processes it starts.
-def _epoch_started(trainer: GraftTrainer) -> None:
-    if trainer.recorder:
-        trainer.recorder.epoch_started()
-
-
-def _batch_ended(trainer: GraftTrainer) -> None:
-    if trainer.recorder:
-        trainer.recorder.batch_ended()
-
-
-def _training_ended(trainer: GraftTrainer) -> None:
-    if trainer.recorder:
-        trainer.recorder.training_ended(trainer)
-
-
-_NOTES = {
-    "on_train_epoch_start": _epoch_started,
-    "on_train_batch_end": _batch_ended,
-    "on_train_epoch_end": _training_ended,
-}
