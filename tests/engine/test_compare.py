@@ -111,6 +111,8 @@ def test_one_file_of_weights_does_not_start_two_bases(data, tmp_path):
     assert {each.base_weights for each in found.entrants} == {file}
     assert [note for note in found.notes if note.startswith("yolov8s is left out")]
     assert f"pretrained={file}" in found.jobs[0].words
+    trained = zoo.create("yolov8n", base_weights=file, num_classes=3)
+    assert found.entrants[0].parameters == entrants.size(trained), "the class branch stays as wide as in the weights"
     folder = plan(data, tmp_path, base_weights=tmp_path)
     assert {each.base_weights for each in folder.entrants} == {file}
 

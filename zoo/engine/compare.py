@@ -163,7 +163,7 @@ def make_plan(
     for config in entrants.configs(models, size_control, notes):
         weights = entrants.weights(config, base_weights, models, notes)
         if weights is not None or not base_weights:
-            model = build(config.with_classes(len(names), names))
+            model = build(entrants.with_classes(config, weights, names))
             parameters = entrants.size(model)
             seconds = estimate.seconds_per_image(model, int(full["imgsz"]), device, cpus)
             entering.append(Entrant(config.name, model.config, weights, parameters, seconds))

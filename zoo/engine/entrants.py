@@ -15,7 +15,8 @@ from zoo.detector import build
 from zoo.errors import OptionError, SourceError
 from zoo.layers.conv import affordable_width
 from zoo.names import GraftName, parse
-from zoo.weights import checkpoint
+from zoo.weights import checkpoint, official
+from zoo.weights.tensors import class_head
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,12 @@ def weights(
             raise
         notes.append(f"{config.name} is left out: there are no weights of {config.base_name}.")
         return None
+
+
+def with_classes(config: ModelConfig, weights: Path | None, names: tuple[str, ...]) -> ModelConfig:
+    """The model as it is trained on these classes: the class branch stays as wide as the weights have it."""
+    config = config.with_classes(len(names), names)
+    return config if weights is None else replace(config, class_width=class_head(official.read(weights).tensors)[1])
 
 
 def _find(base: str, place: str | Path | bool) -> Path:
