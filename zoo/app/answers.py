@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torchvision.ops import box_iou
 from ultralytics.engine.results import Results
 
@@ -99,8 +100,9 @@ def explain(file: str | None, name: str, conf: float, imgsz: int, at: tuple[floa
     found = looks.attention(engine(name), read(file)[..., ::-1], conf=conf, imgsz=imgsz, at=at)
     figure = drawing.draw(found)
     figure.set_dpi(120)
-    figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def compare_exports(file: str | None, name: str, conf: float, imgsz: int) -> list[list[str]]:

@@ -141,7 +141,8 @@ def _picture(**options: Any) -> gr.Image:
         picture.temp_files.add(str(file))
         return stock(str(file))
 
-    picture.preprocess, picture.postprocess = preprocess, postprocess
+    setattr(picture, "preprocess", preprocess)  # noqa: B010
+    setattr(picture, "postprocess", postprocess)  # noqa: B010
     return picture
 
 

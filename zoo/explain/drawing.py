@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -52,7 +51,6 @@ def draw(explanation: Explanation) -> Figure:
     tall = min(max(height / width, 0.5), 1.6)
     columns = max(map(len, rows))
     figure = Figure(figsize=(PANEL * columns, (PANEL * tall + 0.55) * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, panels in zip(grid, rows, strict=True):
         for place, panel in zip(axes, panels, strict=False):
