@@ -10,7 +10,11 @@ from PIL import Image
 import zoo
 from zoo.cli import main
 from zoo.errors import DataError, OptionError
+from zoo.explain import drawing
 from zoo.explain.looks import attention
+from zoo.layers.attention import Descriptors, Gates, Points
+
+GRAFTED = zoo.list_models("*n_*")
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +115,21 @@ def test_unreadable_images(model, image):
 
 def test_one_pixel(model):
     assert attention(model, Image.new("RGB", (1, 1)), imgsz=64).at == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("name", GRAFTED)
+def test_every_family_explains_itself(name, picture, tmp_path):
+    torch.manual_seed(0)
+    model = zoo.create(name)
+    for graft in model.grafts.values():
+        torch.nn.init.normal_(graft.gamma, std=0.5)
+    found = attention(model, picture, imgsz=160, at=(50, 40), conf=0.001)
+    for look in found.looks:
+        assert look.parts, f"{look.block} says nothing of itself"
+        for part in look.parts.values():
+            assert isinstance(part, Points | Descriptors | Gates)
+    file = drawing.save(found, tmp_path / "out.svg")
+    assert file.stat().st_size > 10_000
 
 
 @pytest.mark.fast

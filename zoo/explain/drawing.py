@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ BLUE, ORANGE, GREEN, INK = "#0072B2", "#E69F00", "#009E73", "#1a1a1a"
 HEAT = "cividis"
 FORMATS = ("png", "svg", "pdf", "webp", "jpg")
 PANEL = 4.2
+COLUMNS = 4
 MOST_ARROWS = 60
 
 Painter = Callable[[Axes], None]
@@ -41,12 +43,12 @@ def save(explanation: Explanation, file: Path) -> Path:
 
 
 def draw(explanation: Explanation) -> Figure:
-    """One row of panels for the detections, and one for each graft.
+    """Panels for the detections, and below them those of each graft, four a row.
 
     Panels of a graft: how much it changes its map at each place, then what its block says of itself.
     """
-    rows: list[list[Painter]] = [_detection_panels(explanation)]
-    rows += [_graft_panels(explanation, look) for look in explanation.looks]
+    groups = [_detection_panels(explanation), *(_graft_panels(explanation, look) for look in explanation.looks)]
+    rows = [group[start : start + COLUMNS] for group in groups for start in range(0, len(group), COLUMNS)]
     height, width = explanation.picture.shape[:2]
     tall = min(max(height / width, 0.5), 1.6)
     columns = max(map(len, rows))
@@ -82,7 +84,7 @@ def _graft_panels(found: Explanation, look: Look) -> list[Painter]:
     panels: list[Painter] = [change]
     for name, part in look.parts.items():
         if isinstance(part, Points):
-            panels.append(lambda axes, name=name, part=part: _points(axes, found, look, name, part))
+            panels.append(partial(_points, found=found, look=look, name=name, part=part))
         elif isinstance(part, Descriptors):
             panels += _descriptors(found, look, part)
         else:
@@ -144,7 +146,7 @@ def _points(axes: Axes, found: Explanation, look: Look, name: str, part: Points)
         origins = found.to_picture(part.origins[0, :, 0].float().cpu(), look.stride)
         strongest = strength.flatten().topk(min(MOST_ARROWS, strength.numel())).indices
         lines = torch.stack((origins.flatten(0, 1), where.flatten(0, 1)), 1)[strongest]
-        axes.add_collection(LineCollection(lines.numpy(), colors="white", linewidths=0.8, alpha=0.9))
+        axes.add_collection(LineCollection(list(lines.numpy()), colors="white", linewidths=0.8, alpha=0.9))
     else:
         outer = where[seen]
         half = torch.tensor(look.stride).flip(0) / found.scale / 2
@@ -209,6 +211,7 @@ def _gates(found: Explanation, look: Look, name: str, part: Gates) -> list[Paint
             axes.set_ylabel("channels", fontsize=8)
             axes.tick_params(labelsize=7)
             axes.spines[["top", "right"]].set_visible(False)
+            axes.set_box_aspect(found.picture.shape[0] / found.picture.shape[1])
             axes.axvline(float(np.mean(channels)), color=ORANGE, lw=1.5)
 
         panels.append(paint_channels)

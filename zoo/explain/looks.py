@@ -124,7 +124,7 @@ def attention(
         OptionError: The model has no graft, the point is outside the picture, or there is no such detection.
         DataError: The image cannot be read.
     """
-    network = model.model if isinstance(model, Model) else model
+    network: Any = model.model if isinstance(model, Model) else model
     if not isinstance(network, nn.Module) or not hasattr(network, "grafts"):
         raise OptionError(f"attention takes a model of zoo.create or zoo.YOLO, found {type(model).__name__}.")
     if not network.grafts:
