@@ -126,3 +126,21 @@ def test_options_reach_timm(name: str, option: str, value: Any) -> None:
 def test_impossible_settings(name: str, settings: dict[str, Any], words: str) -> None:
     with pytest.raises((ChannelError, ConfigError), match=words):
         blocks.build(name, DIM, settings)
+
+
+def test_a_gate_says_the_factors_that_it_multiplies_with() -> None:
+    """Squeeze and excitation has one factor a channel: what its own network gives."""
+    torch.manual_seed(0)
+    block = blocks.BLOCKS["se"](32)
+    x = torch.randn(2, 32, 5, 7)
+    network = block.attn
+    pooled = x.mean((2, 3), keepdim=True)
+    expected = network.fc2(network.act(network.bn(network.fc1(pooled)))).sigmoid()[:, :, 0, 0]
+    told = block.attention(x, torch.tensor([[0, 0]]))["weights"]
+    torch.testing.assert_close(told.channels, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(told.pixels, ((x * expected[:, :, None, None]).abs().mean(1) / x.abs().mean(1)))
+
+
+@pytest.mark.parametrize("name", ["gca", "nl", "bat"])
+def test_what_adds_has_no_factors(name: str) -> None:
+    assert not hasattr(blocks.BLOCKS[name](32), "attention")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.attention import Gates
 
 HIDDEN = 8
 
@@ -44,11 +45,26 @@ class TimmLayer(nn.Module):
         return self.attn(x)
 
 
-class TimmGate(TimmLayer):
+class TimmResidual(TimmLayer):
     """A module that returns its input, scaled or added to: the block is the difference."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attn(x) - x
+
+
+class TimmGate(TimmResidual):
+    """A module that returns its input, scaled."""
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Gates]:
+        """How much of each channel and of each pixel comes through: its mean size after the module over that before."""
+        before, after = x.abs(), self.attn(x).abs()
+        least = torch.finfo(x.dtype).tiny
+        return {
+            "weights": Gates(
+                channels=after.mean((2, 3)) / before.mean((2, 3)).clamp(min=least),
+                pixels=after.mean(1) / before.mean(1).clamp(min=least),
+            )
+        }
 
 
 class SqueezeExcite(TimmGate):
@@ -130,7 +146,7 @@ class GlobalContext(TimmGate):
         super().__init__("gc", dim, rd_ratio=rd_ratio, rd_channels=rd_channels, rd_divisor=HIDDEN)
 
 
-class AddedGlobalContext(TimmGate):
+class AddedGlobalContext(TimmResidual):
     """Adds to every pixel what a small network makes of a weighted mean of the pixels, as the paper of `gc` does."""
 
     def __init__(self, dim: int, *, rd_ratio: float = 1 / 8, rd_channels: int | None = None) -> None:
@@ -197,14 +213,14 @@ class Strip(TimmGate):
         super().__init__("strip", dim, use_conv=use_conv, kernel_size=_odd("strip attention", kernel_size))
 
 
-class NonLocal(TimmGate):
+class NonLocal(TimmResidual):
     """Every pixel attends to every other with one head (arXiv 1711.07971); logits for all pairs are kept in memory."""
 
     def __init__(self, dim: int, *, use_scale: bool = True, rd_ratio: float = 1 / 8) -> None:
         super().__init__("nl", dim, use_scale=use_scale, rd_ratio=rd_ratio)
 
 
-class BilinearNonLocal(TimmGate):
+class BilinearNonLocal(TimmResidual):
     """Mixes rows and columns in blocks, by matrices read from the map (Chi et al., CVPR 2020).
 
     timm's module needs sides that are multiples of `block_size`; other maps are padded inside by their border, and
