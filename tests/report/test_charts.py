@@ -107,3 +107,12 @@ def test_a_drawing_of_a_page_takes_its_ink_from_the_page_and_has_ticks_on_both_a
     assert "currentColor" in drawing and "var(--line)" in drawing and not re.search("#24292f|#d0d7de|<style", drawing)
     assert len([text for text in texts(drawing) if re.fullmatch(r"[\d.\N{MINUS SIGN}]+|a & b|c", text)]) >= 6
     assert not re.search(r' id="\w+_\d+"', drawing), "several drawings are in one page"
+
+
+@pytest.mark.parametrize("costs", [(6.4, 10.2), (8.4, 8.5), (3, 11), (4, 260)])
+def test_both_axes_have_real_ticks(costs):
+    points = [Point("one", cost, 0.5 + cost / 1000, None, False) for cost in costs]
+    drawn = texts(scatter(Panel("t", "ms", points), "mAP", PAGE))
+    numbers = [float(text) for text in drawn if re.fullmatch(r"[\d.]+", text)]
+    low, high = min(costs) * 0.7, max(costs) * 1.4
+    assert len([number for number in numbers if low <= number <= high and number > 1]) >= 3

@@ -7,6 +7,7 @@ import re
 import time
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -94,3 +95,10 @@ def test_a_thousand_runs_are_read_and_written_within_ten_seconds(tmp_path):
     written = page.write([tmp_path / "runs"], tmp_path / "page.html")
     assert time.process_time() - started < 10
     assert "200 runs" in written.read_text() and written.stat().st_size < 3e6
+
+
+def test_a_page_that_travels_names_no_folder_of_the_machine():
+    parent = {"source": "/home/me/secret/yolov8n.pt", "sha256": "1" * 64, "kind": "base"}
+    kept = [replace(run, source=Path("/home/me/secret/runs") / run.model) for run in varied()]
+    text = page.render(compare([replace(run, parent=parent) for run in kept], control="yolov8n"))
+    assert "/home/me" not in text and "runs/yolov8n_hat" in text and "from yolov8n.pt" in text

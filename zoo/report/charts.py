@@ -247,11 +247,12 @@ def _draw(axes: Axes, panel: Panel, score: str, drawn: Mapping[str, Look]) -> di
             capsize=3,
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6)))
+    axes.margins(0.1)
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6)) if high > 4 * low else MaxNLocator(6))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.margins(0.1)
     axes.grid(True, linewidth=0.6)
     axes.set(title=panel.title, xlabel=panel.cost, ylabel=score)
     return handles

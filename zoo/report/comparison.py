@@ -208,7 +208,7 @@ def _labels(group: Sequence[Run]) -> list[str]:
     for run in group:
         starts.setdefault(run.label, set()).add(run.start)
     return [
-        run.label if len(starts[run.label]) == 1 else f"{run.label}, from {(run.parent or {}).get('source', 'scratch')}"
+        run.label if len(starts[run.label]) == 1 else f"{run.label}, from {run.started_from or 'scratch'}"
         for run in group
     ]
 

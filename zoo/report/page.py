@@ -283,7 +283,7 @@ def _facts(comparison: Comparison) -> Iterable[tuple[str, str]]:
     print_ = f", fingerprint {data['fingerprint'][:12]}" if data.get("fingerprint") else ""
     yield "Data", f"{data.get('name', '')}{f' ({counts} images)' if counts else ''}{named}{print_}"
     yield "Runs", f"{len(runs)}, seeds {_joined(run.seed for run in runs)}, at {_joined(run.imgsz for run in runs)} px"
-    yield "Started from", _joined((run.parent or {}).get("source", "scratch") for run in runs)
+    yield "Started from", _joined(run.started_from or "scratch" for run in runs)
     if settings := runs[0].shaping:
         kept = ("optimizer", "lr0", "batch", "weight_decay", "mosaic", "mixup", "fliplr", "amp")
         yield "Settings", ", ".join(f"{key}={settings[key]}" for key in kept if key in settings)
@@ -317,5 +317,5 @@ def _row(run: Run, comparison: Comparison) -> list[str]:
         "" if score is None else f"{score:.4f}",
         f"{done} of {planned}" if planned and done != planned else str(done or ""),
         f"{run.images_per_second:.1f}" if run.images_per_second else "",
-        str(run.source),
+        run.place,
     ]

@@ -27,7 +27,7 @@ def title(group: Sequence[Run]) -> str:
     """The data, and the settings that readers ask for first."""
     run = group[0]
     done = {epochs for each in group if each.status == "ended" and (epochs := each.epochs.get("done"))}
-    sources = {str(each.parent["source"]) for each in group if each.parent}
+    sources = {each.started_from for each in group if each.parent}
     trained = " to ".join(map(str, sorted({min(done), max(done)}))) + " epochs" if done else ""
     start = f"from {next(iter(sources))}" if len(sources) == 1 else "from weights" if sources else ""
     frozen = {True: "base frozen", "norm": "base frozen but for its norms"}.get(run.freeze_base, "")
@@ -57,7 +57,7 @@ def notes(lines: Sequence[Line], roles: Mapping[str, Mapping[str, str]], metric:
             elif why == "unscored":
                 said = f"it has no {metric} on {split}"
             error = f": {run.error}" if run.error else ""
-            yield f"{line.label}, seed {run.seed}, is in no mean: {said}{error} ({run.source})."
+            yield f"{line.label}, seed {run.seed}, is in no mean: {said}{error} ({run.place})."
     every = [run for line in lines for run in line.runs]
     folders = [run for run in every if not run.record and run.history]
     if folders:

@@ -99,6 +99,17 @@ class Run:
         return {key: str(self.settings[key]) for key in shaping}
 
     @property
+    def place(self) -> str:
+        """The last two parts of where it was read: a page that travels says nothing more of the machine."""
+        return "/".join(self.source.parts[-2:])
+
+    @property
+    def started_from(self) -> str:
+        """The weights that training started from, without the path of a file; empty from scratch."""
+        source = str((self.parent or {}).get("source") or "")
+        return source if source.startswith("hf-hub:") else source.replace("\\", "/").rpartition("/")[2]
+
+    @property
     def start(self) -> str:
         """Equal for equal weights to start from; empty from scratch."""
         parent = self.parent or {}
