@@ -235,6 +235,8 @@ def test_the_command_takes_names_with_options_and_settings_in_any_order(data, tm
     assert cli.main(["compare", *words, f"project={tmp_path}", "seeds=[3, 5]"]) == 0
     said = capsys.readouterr().out
     assert "yolov8n (control)" in said and "yolov8n+dattn(heads=4)@sppf" in said and "seeds 3, 5" in said
+    assert cli.main(["compare", *words, "pretrained=absent.pt"]) == 1
+    assert "absent.pt" in capsys.readouterr().err, "it starts from the weights, as zoo train would"
     assert cli.main(["compare", "yolov8n", "yolov8n_dattn"]) == 1
     assert "data=FILE.yaml is missing" in capsys.readouterr().err
 

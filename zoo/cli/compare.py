@@ -38,7 +38,8 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
     zoo compare yolov8n yolov8n_dattn yolov8n+cbam@neck_p4 data=my.yaml seeds=3 epochs=50
 
     The first name is the control. size_control=True adds its rivals by size: plain convolutions of the same parameters
-    at the same places, and the next scale. dry_run=True says what it would cost. The same command again goes on.
+    at the same places, and the next scale. pretrained=FILE, FOLDER or True starts from official weights of the base, as
+    in zoo train; base_weights is the same. dry_run=True says what it would cost. The same command again goes on.
     """
     pairs = [word for word in words if _SETTING.match(word)]
     settings: dict[str, Any] = parse_settings(pairs, also={*TRAIN_ONLY, *OWN})
@@ -50,6 +51,7 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
     from zoo.report import export
 
     options = {key: settings.pop(key) for key in OWN if key in settings}
+    options.setdefault("base_weights", settings.pop("pretrained", None))  # as `zoo train` calls it
     images, dry_run = options.pop("images", True), options.pop("dry_run", False)
     planned = engine.make_plan(
         names,
