@@ -2,7 +2,7 @@
 
 Run: `python -m benchmarks.soak`, on Linux. The verb runs as a process of its own over 20,000 images and over a list of
 short videos; once a second its memory and its open files are read, and what it wrote is removed. Slopes are those of
-straight lines through the readings after the first tenth, per 1000 frames.
+straight lines through the readings after the first quarter, which holds the imports, per 1000 frames.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def watch(source: Path, out: Path, imgsz: int, output: Path) -> np.ndarray:
                 pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
                 handles = len(os.listdir(f"/proc/{process.pid}/fd"))
             except (OSError, IndexError):
-                break
+                break  # it ended between two looks
             megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
             readings.append((time.perf_counter() - started, megabytes, handles))
             for written in out.glob("[!.]*"):
@@ -77,7 +77,7 @@ def main() -> None:
         }
         for name, (frames, source) in sources.items():
             readings = watch(source, place / f"{name} out", options.imgsz, place / f"{name}.log")
-            later = readings[len(readings) // 10 :]
+            later = readings[len(readings) // 4 : -1]
             done = later[:, 0] * frames / readings[-1, 0] / 1000
             slopes = [np.polyfit(done, later[:, column], 1)[0] for column in (1, 2)]
             row = {

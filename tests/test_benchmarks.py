@@ -85,3 +85,12 @@ def test_the_environment_names_no_host():
     environment = records.environment(packages=("torch", "numpy"))
     assert list(environment) == ["machine", "torch", "numpy", "python", "date"]
     assert os.uname().nodename not in environment["machine"]
+
+
+@pytest.mark.fast
+def test_every_verb_is_looked_at_offline():
+    from benchmarks.offline import NOT_RUN, VERBS
+    from zoo.cli import verbs
+
+    assert set(verbs()) <= VERBS.keys() | NOT_RUN
+    assert all(command.split()[0] == verb for verb, command in VERBS.items())

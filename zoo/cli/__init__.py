@@ -72,6 +72,12 @@ def _line(error: Exception, debug: bool) -> str:
     return f"{type(error).__name__}{text and f': {text}'}{hint}"
 
 
+def verbs() -> list[str]:
+    """Every verb, in the order of the help."""
+    [choices] = [action.choices for action in _parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return list(choices)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="zoo",
@@ -84,11 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     anywhere = argparse.ArgumentParser(add_help=False)
     anywhere.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    subparsers = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
 
     def add(verb: Callable[..., None], name: str | None = None) -> argparse.ArgumentParser:
         text = inspect.cleandoc(verb.__doc__ or "")
-        added = verbs.add_parser(
+        added = subparsers.add_parser(
             name or verb.__name__,
             help=text.partition("\n")[0],
             description=text,
