@@ -12,12 +12,13 @@ from torch import nn
 from zoo.errors import ChannelError, ConfigError
 from zoo.layers import blocks
 from zoo.layers.graft import Graft
-from zoo.layers.timm import TimmGate, TimmLayer
+from zoo.layers.timm import TimmGate, TimmLayer, TimmResidual
 
 pytestmark = pytest.mark.fast
 
 DIM = 32
 KINDS = [name for name, cls in blocks.BLOCKS.items() if issubclass(cls, TimmLayer)]
+RESIDUALS = [name for name in KINDS if issubclass(blocks.BLOCKS[name], TimmResidual)]
 GATES = [name for name in KINDS if issubclass(blocks.BLOCKS[name], TimmGate)]
 
 
@@ -29,7 +30,7 @@ def test_the_installed_factory_is_offered_whole() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize("name", RESIDUALS)
 def test_an_open_gate_gives_timms_own_result(name: str) -> None:
     torch.manual_seed(3)
     block = blocks.build(name, DIM, {}).eval().double()
@@ -39,6 +40,21 @@ def test_an_open_gate_gives_timms_own_result(name: str) -> None:
     nn.init.ones_(graft.gamma)
     torch.testing.assert_close(graft(x), block.attn(x), rtol=0, atol=1e-12)
     assert not torch.equal(block.attn(x), x)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", GATES)
+def test_attention_is_what_a_constant_map_is_scaled_by(name: str) -> None:
+    torch.manual_seed(3)
+    block = blocks.build(name, DIM, {}).eval().double()
+    x = torch.ones(1, DIM, 5, 6, dtype=torch.float64)
+    x[0, 0, 0, 0] = 0.0
+    (gates,) = block.attention(x, torch.zeros(1, 2)).values()
+    found = block.attn(x)[0]
+    torch.testing.assert_close(gates.channels[0, 1:], found[1:].mean((1, 2)))
+    torch.testing.assert_close(gates.channels[0, 0], found[0].flatten()[1:].mean())
+    torch.testing.assert_close(gates.pixels[0].flatten()[1:], found.mean(0).flatten()[1:])
+    assert gates.channels.min() >= 0 and gates.channels.max() <= 1
 
 
 @torch.no_grad()
