@@ -25,6 +25,8 @@ from zoo.engine.jobs import Job
 from zoo.engine.sweep import Plan, run
 from zoo.errors import OptionError, SweepError, ZooError
 from zoo.report import page
+from zoo.report.comparison import compare
+from zoo.report.runs import read
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_a_failed_job_stops_no_other_and_a_second_run_repeats_none(plan, tmp_pat
     assert run(Plan.read(plan(models=["yolov8n", "yolov8n_dattn"]))) == tmp_path / "sweep" / "results.csv"
     again = {path: path.stat().st_mtime_ns for path in written if path.parent.name == "run"}
     assert again == {path: written[path] for path in again} and len(again) == 2
-    text = page.write([tmp_path / "sweep"], tmp_path / "report.html").read_text()
+    text = page.render(compare(read([tmp_path / "sweep"])))
     assert "yolov8n_dattn" in text and "2 runs" in text
 
 

@@ -13,9 +13,11 @@ import pytest
 
 from tests.report.build import LATENCY, ODD, full, runs, seen_images, varied, write
 from tests.report.test_charts import shown
+from zoo.files import write_text
 from zoo.report import page
 from zoo.report.comparison import compare
 from zoo.report.pictures import differing
+from zoo.report.runs import read
 
 
 class Parsed(HTMLParser):
@@ -92,9 +94,10 @@ def test_a_thousand_runs_are_read_and_written_within_ten_seconds(tmp_path):
                 whole = replace(run, history=history, epochs={"planned": 100, "done": 100})
                 write(whole, tmp_path / "runs" / f"{data}-{index}-{run.seed}")
     started = time.process_time()
-    written = page.write([tmp_path / "runs"], tmp_path / "page.html")
+    text = page.render(compare(read([tmp_path / "runs"])))
+    write_text(tmp_path / "page.html", text)
     assert time.process_time() - started < 10
-    assert "200 runs" in written.read_text() and written.stat().st_size < 3e6
+    assert "200 runs" in text and len(text) < 3e6
 
 
 def test_a_page_that_travels_names_no_folder_of_the_machine():

@@ -5,17 +5,15 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from zoo.files import write_text
 from zoo.report import charts
 from zoo.report.charts import Curve, Look, Panel, Point
-from zoo.report.comparison import METRIC, SIZES, Comparison, Line, Timing, compare
+from zoo.report.comparison import METRIC, SIZES, Comparison, Line
 from zoo.report.pictures import Picture
-from zoo.report.runs import Run, read
+from zoo.report.runs import Run
 from zoo.report.statistics import Estimate
 
 Pictures = Callable[[Comparison], Sequence[Picture]]
@@ -32,29 +30,6 @@ _READING = (
     "scores, bands span the lowest and the highest seed, the dotted line is the Pareto front, and models without "
     "attention are grey."
 )
-
-
-def write(
-    paths: Sequence[str | Path],
-    page: Path,
-    metric: str | None = None,
-    *,
-    control: str | None = None,
-    latency: Mapping[str, Timing] | None = None,
-    pictures: Pictures | None = None,
-) -> Path:
-    """Write the page of the runs under some paths.
-
-    Args:
-        paths: See `zoo.report.runs.read`.
-        page: The file.
-        metric: See `zoo.report.comparison.compare`, as the next two.
-        control: See there.
-        latency: See there.
-        pictures: See `render`.
-    """
-    write_text(page, render(compare(read(paths), metric, control=control, latency=latency), pictures))
-    return page
 
 
 def render(comparisons: Sequence[Comparison], pictures: Pictures | None = None) -> str:
