@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.engine.yolo import YOLO
     from zoo.explain.looks import attention
     from zoo.factory import create
-    from zoo.info import ModelInfo, list_models, model_info
+    from zoo.info import ModelInfo, is_model, list_models, list_pretrained, model_info, pretrained_cfg
     from zoo.layers.blocks import register_block
     from zoo.publish.hub import push_to_hub
     from zoo.weights.adapters import Adapters
@@ -43,7 +43,10 @@ _LAZY = {
     "attention": "zoo.explain.looks",
     "ModelInfo": "zoo.info",
     "create": "zoo.factory",
+    "is_model": "zoo.info",
     "list_models": "zoo.info",
+    "list_pretrained": "zoo.info",
+    "pretrained_cfg": "zoo.info",
     "model_info": "zoo.info",
     "push_to_hub": "zoo.publish.hub",
     "register_block": "zoo.layers.blocks",
@@ -59,8 +62,11 @@ __all__ = [
     "attention",
     "compare",
     "create",
+    "is_model",
     "list_models",
+    "list_pretrained",
     "model_info",
+    "pretrained_cfg",
     "push_to_hub",
     "register_block",
     "save",

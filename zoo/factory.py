@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from zoo import registry
 from zoo.config import ModelConfig
 from zoo.detector import Grafted, build
 from zoo.errors import OptionError, UnknownModelError
+from zoo.features import Features
 from zoo.names import parse
 from zoo.weights import adapter, checkpoint, find, manifest, official, recognize, saved
 from zoo.weights.tensors import class_head, load_into, read_tensors
@@ -28,12 +30,13 @@ def create(
     num_classes: int | None = None,
     base_weights: str | Path | Literal[True] | None = None,
     width: float | None = None,
+    features_only: bool = False,
 ) -> Grafted:
-    """Build a registered model, or one that a directory or a Hub repository describes.
+    """Build a model by its name, or one that a directory or a Hub repository describes.
 
     Args:
-        name: `"<architecture>"`, `"<architecture>.<tag>"`, `"local-dir:<path>"` or
-            `"hf-hub:<org>/<repo>[@<revision>]"`.
+        name: `"<architecture>"`, `"<architecture>.<tag>"`, free-form as `"yolo11n+cbam@neck_p4"`, `"local-dir:<path>"`
+            or `"hf-hub:<org>/<repo>[@<revision>]"`.
         pretrained: Load the weights of the tag, or of the first tag. The last two forms always load theirs.
         num_classes: Another number of classes than the weights have: all but the class logits is kept, and one line
             of the log names what was not.
@@ -42,6 +45,7 @@ def create(
             is nowhere on this machine); or `True` for the base's own. For an adapter, the base it was trained over.
         width: Another width of the stock layers than the scale's (0.25 for n, 0.5 for s), in random weights: a plain
             control as large as a grafted model.
+        features_only: Return `zoo.features.Features`: the maps that the head would read, and their `feature_info`.
 
     Returns:
         A detector in eval mode, float32, that maps images `(B, 3, H, W)` in [0, 1] to what Ultralytics' does.
@@ -56,6 +60,14 @@ def create(
         WeightsError: The weights cannot be found, verified or loaded, or an adapter was trained over another base.
     """
     wanted = parse(name)
+    if not isinstance(pretrained, bool):
+        raise OptionError(
+            f"pretrained must be True or False, found {pretrained!r:.80}. A tag follows the name, as in "
+            f"{wanted.architecture}.TAG; weights of your own are base_weights=PATH."
+        )
+    if features_only:
+        options: dict[str, Any] = {"num_classes": num_classes, "base_weights": base_weights, "width": width}
+        return cast(Grafted, Features(create(name, pretrained=pretrained, **options)))
     has_weights = pretrained or wanted.tag or wanted.kind != "model"
     if base_weights and (pretrained or wanted.tag) and not (pretrained and _is_adapter(name)):
         raise OptionError(f"{name}: base_weights go under fresh grafts of an untagged model, without pretrained.")
@@ -77,6 +89,8 @@ def create(
         if wanted.tag or pretrained:
             name, entry = manifest.find(name)
             config = replace(config.with_classes(entry.num_classes, entry.class_names), imgsz=entry.imgsz)
+            if not pretrained:
+                _say_untrained(name)
         if pretrained:
             model = _rebuilt(name, trained(name), base_weights)
         elif base_weights:
@@ -89,6 +103,11 @@ def create(
         fresh = model.reset_classes(before.with_classes(num_classes).num_classes)
         LOGGER.warning("%s: %d classes, freshly initialised: %s", name, num_classes, ", ".join(fresh))
     return model
+
+
+@lru_cache
+def _say_untrained(name: str) -> None:
+    LOGGER.warning("%s is built with random weights, as in timm; pretrained=True loads the tag's", name)
 
 
 def graft(base_weights: str | Path, grafts: str) -> Grafted:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo import assets
 from zoo.config import GraftConfig, ModelConfig
+from zoo.errors import ZooError
 from zoo.names import parse
 from zoo.registry import get_config, names
 from zoo.weights import manifest
@@ -104,6 +105,49 @@ def model_info(name: str) -> ModelInfo:
     config = get_config(name)
     tags, entries = manifest.tags(config.name), manifest.entries()
     return ModelInfo(config, tags, {tag: entries[f"{config.name}.{tag}"].metrics for tag in tags})
+
+
+def list_pretrained(filter: str = "*") -> list[str]:
+    """The trained weights, `list_models(filter, pretrained=True)` under timm's name for it."""
+    return list_models(filter, pretrained=True)
+
+
+def is_model(name: str) -> bool:
+    """Whether `create` knows a model of this name, registered or free-form; a tag after the name is ignored."""
+    try:
+        get_config(name)
+    except ZooError:
+        return False
+    return True
+
+
+def pretrained_cfg(name: str) -> dict[str, Any]:
+    """What is known of trained weights, by the keys that timm uses.
+
+    Args:
+        name: `"<architecture>.<tag>"`, or `"<architecture>"` for its default tag.
+
+    Returns:
+        `architecture`, `tag`, `input_size`, `mean` and `std` (images are only divided by 255), `num_classes`,
+        `label_names`, `sources` (see `zoo.weights.manifest.Entry`), `sha256`, `bytes`, `license`.
+
+    Raises:
+        WeightsError: There are none.
+    """
+    full_name, entry = manifest.find(name)
+    return {
+        "architecture": parse(full_name).architecture,
+        "tag": parse(full_name).tag,
+        "input_size": (3, entry.imgsz, entry.imgsz),
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+        "num_classes": entry.num_classes,
+        "label_names": entry.class_names,
+        "sources": entry.sources,
+        "sha256": entry.sha256,
+        "bytes": entry.bytes,
+        "license": entry.license,
+    }
 
 
 def exports(name: str) -> list[dict[str, str]]:

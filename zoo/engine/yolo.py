@@ -176,6 +176,13 @@ class YOLO(ultralytics.YOLO):
 
     def _load(self, weights: str, task: str | None = None) -> None:
         if parse(weights).kind == "file":
+            ignored = [key for key, value in self._create_options.items() if key != "pretrained" and value is not None]
+            if ignored:
+                raise OptionError(
+                    f"{weights} is a checkpoint, which {', '.join(ignored)} would not change. Training on data of other "
+                    f"classes gives it another head; zoo.create(NAME, base_weights={weights!r}, ...) takes its weights "
+                    "into a model of yours."
+                )
             try:
                 super()._load(weights, task)
             except FileNotFoundError as error:
@@ -185,6 +192,8 @@ class YOLO(ultralytics.YOLO):
                     f"{weights} is no checkpoint of Ultralytics: it is empty, truncated or another kind of file."
                 ) from error
             return
+        if parse(weights).tag and not self._create_options.get("base_weights"):
+            self._create_options.setdefault("pretrained", True)
         self.model = create(weights, **self._create_options)
         has_weights = parse(weights).kind in {"local-dir", "hf-hub"} or any(
             self._create_options.get(key) for key in ("pretrained", "base_weights")
