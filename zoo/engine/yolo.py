@@ -179,7 +179,7 @@ class YOLO(ultralytics.YOLO):
             ignored = [key for key, value in self._create_options.items() if key != "pretrained" and value is not None]
             if ignored:
                 raise OptionError(
-                    f"{weights} is a checkpoint, which {', '.join(ignored)} would not change. Training on data of other "
+                    f"{weights} is a checkpoint, which {', '.join(ignored)} would not change. Training on other "
                     f"classes gives it another head; zoo.create(NAME, base_weights={weights!r}, ...) takes its weights "
                     "into a model of yours."
                 )
