@@ -51,10 +51,12 @@ def report(
     from zoo.report.runs import read
 
     comparisons = compare(read(paths), metric, control=control)
-    pictures = None
     if images:
         from zoo.engine.differing import pictures
-    write_text(out, page.render(comparisons, pictures))
+
+        write_text(out, page.render(comparisons, pictures))
+    else:
+        write_text(out, page.render(comparisons))
     for file, write in ((json_file, export.to_json), (csv_file, export.to_csv)):
         if file:
             write_text(file, write(comparisons))
