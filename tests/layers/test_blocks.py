@@ -139,7 +139,9 @@ def test_names_that_are_refused(name: Any) -> None:
         register_block(name, Scaled)
 
 
-@pytest.mark.parametrize("cls", [dict, "Scaled", lambda dim: nn.Identity(), nn.Identity()], ids=repr)
+@pytest.mark.parametrize(
+    "cls", [dict, "Scaled", lambda dim: nn.Identity(), nn.Identity()], ids=["type", "text", "function", "instance"]
+)
 def test_what_is_no_module_class_is_refused(cls: Any) -> None:
     with pytest.raises(ConfigError, match=r"subclass of torch\.nn\.Module"):
         register_block("mine", cls)
