@@ -9,7 +9,7 @@ from typing import Any
 from zoo import registry
 from zoo.files import MODEL_FILE, sha256
 from zoo.names import parse
-from zoo.weights import hub, manifest
+from zoo.weights import checkpoint, hub, manifest
 
 
 def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = None) -> dict[str, str] | None:
@@ -24,6 +24,9 @@ def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = 
     Returns:
         `None` for a training from scratch; else its `kind` is `base` for official weights of a plain model, `zoo` for
         trained weights of the zoo's, `run` for what a training or `zoo.save` left.
+
+    Raises:
+        SourceError: There is no such file.
     """
     if isinstance(pretrained, str | Path):
         return _file(Path(pretrained))
@@ -48,4 +51,4 @@ def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = 
 
 def _file(path: Path) -> dict[str, str]:
     official = path.stem in registry.names() and not registry.get_config(path.stem).grafts
-    return {"source": str(path), "sha256": sha256(path), "kind": "base" if official else "run"}
+    return {"source": str(path), "sha256": sha256(checkpoint.find(path)), "kind": "base" if official else "run"}
