@@ -8,17 +8,8 @@ from typing import Any as _Any
 
 import zoo as _zoo
 
-dependencies = [
-    "torch",
-    "torchvision",
-    "ultralytics",
-    "timm",
-    "einops",
-    "huggingface_hub",
-    "matplotlib",
-    "safetensors",
-    "filelock",
-]
+dependencies = ["torch", "torchvision", "ultralytics", "timm", "einops", "huggingface_hub", "safetensors", "filelock"]
+dependencies += ["PIL", "yaml"]
 
 
 def _create(name: str, **options: _Any) -> _Any:
