@@ -18,6 +18,7 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.model import Model
 from ultralytics.utils import nms, ops
 
+from zoo.detector import Grafted
 from zoo.errors import OptionError
 from zoo.explain import pictures
 from zoo.layers.attention import Descriptors, Gates, Points
@@ -124,8 +125,8 @@ def attention(
         OptionError: The model has no graft, the point is outside the picture, or there is no such detection.
         DataError: The image cannot be read.
     """
-    network: Any = model.model if isinstance(model, Model) else model
-    if not isinstance(network, nn.Module) or not hasattr(network, "grafts"):
+    network = model.model if isinstance(model, Model) else model
+    if not isinstance(network, Grafted):
         raise OptionError(f"attention takes a model of zoo.create or zoo.YOLO, found {type(model).__name__}.")
     if not network.grafts:
         raise OptionError(
@@ -169,8 +170,9 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _gates_shut(network: Any) -> Iterator[None]:
-    gates = [(graft.gamma, graft.gamma.clone()) for graft in network.grafts.values()]
+def _gates_shut(network: Grafted) -> Iterator[None]:
+    gammas = [graft.gamma for graft in network.grafts.values() if isinstance(graft, Graft)]
+    gates = [(gamma, gamma.clone()) for gamma in gammas]
     try:
         for gamma, _ in gates:
             gamma.zero_()
@@ -180,7 +182,7 @@ def _gates_shut(network: Any) -> Iterator[None]:
             gamma.copy_(kept)
 
 
-def _run(network: Any, seen: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], Any]:
+def _run(network: Grafted, seen: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], Any]:
     """Key, input and output of every graft in the order of the forward pass, and the model's output."""
     records: list[tuple[str, Tensor, Tensor]] = []
     handles = [
@@ -194,7 +196,7 @@ def _run(network: Any, seen: Tensor) -> tuple[list[tuple[str, Tensor, Tensor]], 
             handle.remove()
 
 
-def _detections(network: Any, output: Any, seen: torch.Size, shape: tuple[int, ...], conf: float) -> Detections:
+def _detections(network: Grafted, output: Any, seen: torch.Size, shape: tuple[int, ...], conf: float) -> Detections:
     predictions = output[0] if isinstance(output, (list, tuple)) else output
     [rows] = nms.non_max_suppression(
         predictions, conf, 0.7, nc=len(network.names), end2end=bool(getattr(network, "end2end", False))
@@ -222,7 +224,7 @@ def _point(
 
 
 def _look(
-    network: Any,
+    network: Grafted,
     key: str,
     x: Tensor,
     y: Tensor,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.config import GraftConfig
+from zoo.config import GraftConfig, Option
 from zoo.registry import register
 
 P3, P4, P5 = 15, 18, 21
@@ -13,7 +13,7 @@ WIDTH_IMAGE = {"n": 16, "s": 32, "m": 48, "l": 64, "x": 64}
 
 
 def _graft(position: int | str, width: int, depth: int, fold: int = 1) -> GraftConfig:
-    options = {"embed_dim": width, "depths": (depth,), "heads": (width // 16,), "window_size": 8}
+    options: dict[str, Option] = {"embed_dim": width, "depths": (depth,), "heads": (width // 16,), "window_size": 8}
     return GraftConfig(position, "hat", options if fold == 1 else options | {"fold": fold})
 
 

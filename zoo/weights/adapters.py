@@ -104,7 +104,8 @@ class Adapters:
         models = list(chosen.values())
         if not (shared := shared_layers(models)):
             return {name: model(images) for name, model in chosen.items()}
-        first, x, prefix = models[0], images, []
+        first, x = models[0], images
+        prefix: list[Tensor | None] = []
         for layer in first.model[: shared - 1]:
             x = first.attend(layer, layer(first.gather(layer, x, prefix)), prefix)
         last = first.model[shared - 1]
