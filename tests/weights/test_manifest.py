@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.weights.test_untrusted import entry
+from tests.weights.test_untrusted_manifest import entry
 from zoo import errors
 from zoo.weights import manifest
 
