@@ -43,7 +43,7 @@ def test_every_graft_parameter_moves_and_is_kept(name, settings, tmp_path):
     best, _ = load_checkpoint(folder / "best.pt")
     assert all(graft.gamma.abs().sum() > 0 for graft in best.grafts.values()), "the average has the grafts"
     shipped = zoo.create(f"local-dir:{folder / 'zoo'}")
-    assert f'zoo.create("local-dir:{folder / "zoo"}")' in (folder / "zoo" / "README.md").read_text()
+    assert f'zoo.YOLO("local-dir:{folder / "zoo"}")' in (folder / "zoo" / "README.md").read_text()
     assert shipped.names == best.names and shipped.yaml["imgsz"] == 64
     for key, tensor in best.state_dict().items():
         assert torch.equal(tensor, shipped.state_dict()[key]), key
