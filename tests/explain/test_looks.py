@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +132,16 @@ def test_every_family_explains_itself(name, picture, tmp_path):
             assert isinstance(part, Points | Descriptors | Gates)
     file = drawing.save(found, tmp_path / "out.svg")
     assert file.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("factors", [[0.5] * 64, [0.5, 0.5 + 2**-24] * 32, [0.1, 0.9] * 32], ids=["one", "near", "two"])
+def test_factors_of_channels_are_drawn_however_near_each_other(factors, model, picture):
+    found = attention(model, picture, imgsz=160)
+    looks = [replace(look, parts={"channels": Gates(channels=torch.tensor([factors]))}) for look in found.looks]
+    histogram = drawing.draw(replace(found, looks=looks)).axes[3]
+    assert sum(bar.get_height() for bar in histogram.patches) == 64
+    left, right = histogram.get_xlim()
+    assert left < min(factors) and right > max(factors) and right - left >= 1e-3
 
 
 @pytest.mark.fast

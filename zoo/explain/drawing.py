@@ -24,6 +24,8 @@ FORMATS = ("png", "svg", "pdf", "webp", "jpg")
 PANEL = 4.2
 COLUMNS = 4
 MOST_ARROWS = 60
+LEAST_SPAN = 1e-3
+"""Of an axis of factors: below it, rounding would look like a difference between channels."""
 
 Painter = Callable[[Axes], None]
 
@@ -202,10 +204,13 @@ def _gates(found: Explanation, look: Look, name: str, part: Gates) -> list[Paint
 
         panels.append(paint_pixels)
     if part.channels is not None:
-        channels = part.channels[0].float().cpu().numpy()
+        channels = part.channels[0].cpu().double().numpy()
 
         def paint_channels(axes: Axes) -> None:
-            axes.hist(channels, bins=min(40, max(5, len(channels) // 4)), color=GREEN, ec="white", lw=0.4)
+            bins = min(40, max(5, len(channels) // 4))
+            more = max(LEAST_SPAN - np.ptp(channels), 0) / 2
+            span = channels.min() - more, channels.max() + more
+            axes.hist(channels, bins, range=span, color=GREEN, ec="white", lw=0.4)
             axes.set_title(f"{name}: factor of each of {len(channels)} channels", fontsize=9, color=INK)
             axes.set_xlabel("factor", fontsize=8)
             axes.set_ylabel("channels", fontsize=8)
