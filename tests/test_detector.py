@@ -115,13 +115,16 @@ def test_low_precision_costs_grafts_about_what_it_costs_the_base(
     assert error < 4 * allowed  # 3.03 for the graft on the image, which rounds before all layers
 
 
-def test_info_profile_and_embed(model: GraftedDetectionModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_profile_and_embed(model: GraftedDetectionModel) -> None:
     layers, parameters, _, gflops = model.info(verbose=True)
     assert parameters == sum(parameter.numel() for parameter in model.parameters())
     assert layers > len(list(model.model.modules())) / 2
     assert gflops > 0
+    widths: list[int] = []
+    for index in (4, 9):
+        model.model[index].register_forward_hook(lambda _, inputs, output: widths.append(output.shape[1]))
     embedded = model.predict(images(batch=2), embed=[4, 9])
-    widths = [model.model[4].cv2.conv.out_channels, model.model[9].cv2.conv.out_channels]
+    assert len(widths) == 2
     assert [vector.shape for vector in embedded] == [(sum(widths),)] * 2
 
 
@@ -150,11 +153,13 @@ def test_any_size_that_the_base_takes(trained: GraftedDetectionModel, height: in
 
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.integers(1, 7), columns=st.integers(1, 7))
-def test_a_row_does_not_depend_on_the_others(trained: GraftedDetectionModel, rows: int, columns: int) -> None:
-    x = images(32 * rows, 32 * columns, batch=3)
+def test_a_row_does_not_depend_on_the_others(model: GraftedDetectionModel, rows: int, columns: int) -> None:
+    """In float64: random attention magnifies rounding, in float32 up to 1.1e-3 of a map (yolo26n_dattn, 192 x 128)."""
+    x = images(32 * rows, 32 * columns, batch=3).double()
+    model.double()
     with torch.inference_mode():
-        together, alone = features(trained, x), features(trained, x[1:2])
-    assert all((a[1:2] - b).norm() < 1e-3 * b.norm() for a, b in zip(together, alone, strict=True))
+        together, alone = features(model, x), features(model, x[1:2])
+    assert all((a[1:2] - b).norm() < 1e-9 * b.norm() for a, b in zip(together, alone, strict=True))
 
 
 def test_rebuild_from_yaml_as_ultralytics_does(trained: GraftedDetectionModel) -> None:
