@@ -19,11 +19,11 @@ demo: .venv/demo.stamp
 
 test: lint
 	$(BIN)/zoo verify
-	$(BIN)/pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto -m "not slow"
 
 test-all: lint
 	$(BIN)/zoo verify
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 fast: .venv/dev.stamp
 	$(BIN)/pytest -m fast
