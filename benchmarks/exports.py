@@ -25,6 +25,7 @@ import zoo
 from reproduce.datasets.digits import NAMES, compose
 from zoo import records
 from zoo.detector import GraftedDetectionModel, build
+from zoo.errors import one_line
 from zoo.layers import blocks
 from zoo.registry import get_config
 
@@ -150,7 +151,7 @@ def measure(engine: zoo.YOLO, fmt: str, size: Size) -> dict[str, str]:
     try:
         box, score = compare(engine, fmt, size)
     except Exception as error:  # every exporter has its own
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         return {"ok": "no", "box_px": "", "score": "", "error": reason[:200]}
     ok = "yes" if agrees(fmt, box, score) else "no"
     return {"ok": ok, "box_px": f"{box:.1e}", "score": f"{score:.1e}", "error": ""}

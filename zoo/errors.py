@@ -80,3 +80,8 @@ class CheckpointError(ZooError, OSError):
 
 class SweepError(ZooError, RuntimeError):
     """Some jobs of a sweep failed; the others are recorded."""
+
+
+def one_line(error: object) -> str:
+    """The text of an error, or of what a library said of one, without line breaks and runs of spaces."""
+    return " ".join(str(error).split())

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from ultralytics.engine.results import Results
 
 from zoo.engine.yolo import YOLO
-from zoo.errors import DataError, NoWeightsError, OptionError
+from zoo.errors import DataError, NoWeightsError, OptionError, one_line
 from zoo.explain import drawing, looks, pictures
 from zoo.names import parse
 from zoo.predict.draw import draw
@@ -84,7 +84,7 @@ def detect(file: str | None, name: str, conf: float, imgsz: int) -> Answer:
     lines = [
         f"**{_counted(found, found.found)}** with the grafts, **{_counted(found, found.found_without)}** with their "
         f"gates shut; {len(found.gained)} only with, {len(found.lost)} only without.",
-        *(f"- {look.block} at {look.place} changes its map by {look.strength:.1%}" for look in found.looks),
+        *(f"- {look.block} at {look.place} {look.effect}" for look in found.looks),
         f"\n{seconds * 1000:.0f} ms for both on this machine, at {imgsz} px. Click the picture to see what a graft "
         "looks at from there.",
     ]
@@ -125,7 +125,7 @@ def compare_exports(file: str | None, name: str, conf: float, imgsz: int) -> lis
                 exported = Path(fresh.export(format=kind, imgsz=imgsz, dynamic=kind == "onnx", verbose=False))
                 found, milliseconds = _timed(YOLO(exported, task="detect"), picture, conf, imgsz)
             except (ImportError, RuntimeError, OSError) as error:
-                rows.append([kind, "", "", "", " ".join(str(error).split())[:120]])
+                rows.append([kind, "", "", "", one_line(error)[:120]])
                 continue
             files = [exported] if exported.is_file() else list(exported.rglob("*"))
             size = sum(each.stat().st_size for each in files if each.is_file()) / 1e6

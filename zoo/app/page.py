@@ -22,7 +22,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zoo.app import answers
-from zoo.errors import OptionError, ZooError
+from zoo.errors import OptionError, ZooError, one_line
 
 TITLE = "yolo-attention-zoo"
 INTRODUCTION = """# yolo-attention-zoo
@@ -154,7 +154,7 @@ def _answered(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except ZooError as error:
-            raise gr.Error(" ".join(str(error).split()), print_exception=False) from error
+            raise gr.Error(one_line(error), print_exception=False) from error
 
     return answer
 

@@ -42,8 +42,7 @@ def explain(
 
     explanation = attention(model, image, at=at, box=box, conf=conf, imgsz=imgsz)
     for look in explanation.looks:
-        said = f"changes its map by {look.strength:.1%}" if look.opened else "its gate never opened: it changes nothing"
-        print(f"{look.block} at {look.place}: {said}")
+        print(f"{look.block} at {look.place}: {look.effect}")
     found, without = len(explanation.found.boxes), len(explanation.found_without.boxes)
     gained, lost = len(explanation.gained), len(explanation.lost)
     print(f"{found} detections with the grafts, {without} with the gates shut; {gained} only with, {lost} only without")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
 from zoo.cli.arguments import MODEL, Add, check_device, fraction, load, natural, pixels
-from zoo.errors import DataError, FormatError, OptionError, ZooError
+from zoo.errors import DataError, FormatError, OptionError, ZooError, one_line
 from zoo.predict import sources as finding
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _detect(
     except Exception as error:
         if count or isinstance(error, ZooError | OSError) or name.endswith(".pt") or not Path(name).exists():
             raise
-        raise FormatError(f"{name} is no export that can be loaded: {' '.join(str(error).split())}") from error
+        raise FormatError(f"{name} is no export that can be loaded: {one_line(error)}") from error
     except KeyboardInterrupt as interrupt:
         written = f"{count} pictures are done and written"
         if not found.streams:

@@ -11,7 +11,7 @@ from ultralytics.data.dataset import YOLODataset
 from ultralytics.data.utils import check_det_dataset, img2label_paths, verify_image_label
 
 from zoo.engine import quirks
-from zoo.errors import DataError
+from zoo.errors import DataError, one_line
 
 LOGGER = logging.getLogger("zoo")
 
@@ -45,7 +45,7 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
         AttributeError,
         yaml.YAMLError,
     ) as error:
-        raise DataError(f"data={file} cannot be used: {_one_line(error)}{_relative_path_hint(file)}") from error
+        raise DataError(f"data={file} cannot be used: {one_line(error)}{_relative_path_hint(file)}") from error
     if "yaml_file" in found and not yaml.safe_load(Path(found["yaml_file"]).read_text(errors="ignore")).get("names"):
         raise DataError(f"data={file} has no class names; add 'names: [...]', one a class, in the order of the labels.")
     for key in dict.fromkeys(("train", split)):
@@ -136,7 +136,7 @@ def _reason(dataset: YOLODataset, image: str) -> str:
     [labels] = img2label_paths([image])
     classes = len(dataset.data["names"])
     message = verify_image_label((image, labels, "", False, classes, 0, 0, dataset.single_cls))[-1]
-    cause = _one_line(message).removeprefix(f"{image}: ignoring corrupt image/label: ")
+    cause = one_line(message).removeprefix(f"{image}: ignoring corrupt image/label: ")
     return f"{image}: {quirks.cause_of_unreadable(cause)} (labels: {labels})"
 
 
@@ -149,7 +149,3 @@ def _relative_path_hint(file: str | Path) -> str:
     if root is None or Path(root).is_absolute():
         return ""
     return f" Its 'path: {root}' is looked for beside the file, then in the working directory."
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

@@ -12,7 +12,7 @@ from ultralytics.engine.results import Results
 
 from zoo.engine import data
 from zoo.engine.yolo import YOLO
-from zoo.errors import ZooError
+from zoo.errors import ZooError, one_line
 from zoo.report.comparison import Comparison
 from zoo.report.pictures import Box, Picture, Seen, differing
 from zoo.report.runs import Run
@@ -39,7 +39,7 @@ def pictures(comparison: Comparison) -> list[Picture]:
     try:
         return _differing(*pair, comparison.split)
     except (ZooError, OSError) as error:
-        LOGGER.warning("the page has no pictures: %s", " ".join(str(error).split()))
+        LOGGER.warning("the page has no pictures: %s", one_line(error))
         return []
 
 

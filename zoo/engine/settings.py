@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from zoo.errors import OptionError
+from zoo.errors import OptionError, one_line
 from zoo.names import hint
 
 TRAIN_ONLY = frozenset({"freeze_base"})
@@ -61,7 +61,7 @@ def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) ->
     try:
         check_cfg(dict(options))
     except (TypeError, ValueError) as error:
-        raise OptionError(" ".join(str(error).split())) from error
+        raise OptionError(one_line(error)) from error
     if isinstance(imgsz := options.get("imgsz"), int) and imgsz < 1:
         raise OptionError(f"imgsz={imgsz} must be at least 1.")
     if isinstance(imgsz, str):

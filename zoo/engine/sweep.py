@@ -38,7 +38,7 @@ from zoo import registry
 from zoo.engine import jobs
 from zoo.engine.jobs import Job, Row
 from zoo.engine.settings import TRAIN_ONLY, check_settings
-from zoo.errors import OptionError, SweepError
+from zoo.errors import OptionError, SweepError, one_line
 from zoo.files import write_text
 from zoo.names import hint, parse
 
@@ -81,7 +81,7 @@ class Plan:
         try:
             found = yaml.safe_load(Path(file).read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise OptionError(f"the plan {file} cannot be read: {' '.join(str(error).split())}") from error
+            raise OptionError(f"the plan {file} cannot be read: {one_line(error)}") from error
         if not isinstance(found, dict):
             raise OptionError(f"the plan {file} must be a mapping with 'models' and 'data' or 'recipes'.")
         known = [item.name for item in fields(cls)]

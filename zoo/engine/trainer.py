@@ -33,7 +33,7 @@ from zoo.detector import MODELS, Grafted
 from zoo.engine import data, quirks, scores
 from zoo.engine.lock import FolderLock
 from zoo.engine.record import NOTES, Recorder, describe_grafts, keep_epochs
-from zoo.errors import CheckpointError, DataError, OptionError, ZooError
+from zoo.errors import CheckpointError, DataError, OptionError, ZooError, one_line
 from zoo.files import replacing, write_text
 from zoo.layers.blocks import Carried
 from zoo.report import cards
@@ -120,7 +120,7 @@ class GraftTrainer(DetectionTrainer):
             self._close("cut")
             raise KeyboardInterrupt(self._how_to_go_on()) from None
         except BaseException as error:
-            self._close("failed", " ".join(str(error).split()) or type(error).__name__)
+            self._close("failed", one_line(error) or type(error).__name__)
             raise
         finally:
             if self._lock:
@@ -223,7 +223,7 @@ class GraftTrainer(DetectionTrainer):
             with quirks.caches_of_numbers():
                 dataset = super().build_dataset(img_path, mode, batch)
         except (OSError, RuntimeError, ValueError) as error:
-            raise DataError(f"data={self.args.data} cannot be used: {' '.join(str(error).split())}") from error
+            raise DataError(f"data={self.args.data} cannot be used: {one_line(error)}") from error
         data.check_labels(dataset)
         return dataset
 

@@ -79,8 +79,7 @@ def _detection_panels(found: Explanation) -> list[Painter]:
 
 def _graft_panels(found: Explanation, look: Look) -> list[Painter]:
     def change(axes: Axes) -> None:
-        said = f"changes its map by {look.strength:.1%}" if look.opened else "its gate never opened: it changes nothing"
-        _show(axes, found, f"{look.block} at {look.place}\n{said}")
+        _show(axes, found, f"{look.block} at {look.place}\n{look.effect}")
         _heat(axes, found, torch.from_numpy(look.change), look)
 
     panels: list[Painter] = [change]

@@ -52,6 +52,13 @@ class Look:
     stride: tuple[float, float]
     parts: Mapping[str, Part]
 
+    @property
+    def effect(self) -> str:
+        """What the graft does to its map, in words."""
+        if not self.opened:
+            return "changes nothing: its gate never opened"
+        return f"changes its map by {self.strength:.1%}"
+
 
 @dataclass(frozen=True)
 class Detections:

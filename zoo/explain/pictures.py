@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from zoo.errors import DataError
+from zoo.errors import DataError, one_line
 
 
 def read(image: str | Path | Image.Image | np.ndarray, most_megapixels: float | None = None) -> np.ndarray:
@@ -44,4 +44,4 @@ def read(image: str | Path | Image.Image | np.ndarray, most_megapixels: float | 
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{name} cannot be read as an image: {' '.join(str(error).split())}.") from error
+        raise DataError(f"{name} cannot be read as an image: {one_line(error)}.") from error

@@ -20,7 +20,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from zoo.errors import ChannelError, ConfigError, UnknownBlockError
+from zoo.errors import ChannelError, ConfigError, UnknownBlockError, one_line
 from zoo.layers.mechanisms import MECHANISMS, Paper
 from zoo.names import hint
 
@@ -274,7 +274,7 @@ def build(name: str, dim: int, settings: Mapping[str, Any]) -> nn.Module:
     except ChannelError:
         raise
     except Exception as error:  # whatever PyTorch or timm raises for options of an untrusted config
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ConfigError(f"block {name!r} cannot be made on {dim} channels with {dict(settings)}: {reason}") from error
     _check_shape(name, block, dim)
     return block

@@ -156,11 +156,13 @@ class AddedGlobalContext(TimmResidual):
 class Cbam(TimmGate):
     """Scales each channel, then each pixel, by means and maxima (arXiv 1807.06521)."""
 
+    KIND = "cbam"
+
     def __init__(
         self, dim: int, *, rd_ratio: float = 1 / 16, rd_channels: int | None = None, spatial_kernel_size: int = 7
     ) -> None:
         super().__init__(
-            "cbam",
+            self.KIND,
             dim,
             rd_ratio=rd_ratio,
             rd_channels=rd_channels,
@@ -169,20 +171,10 @@ class Cbam(TimmGate):
         )
 
 
-class LightCbam(TimmGate):
+class LightCbam(Cbam):
     """`Cbam` whose means and maxima are averaged first, an experiment of timm."""
 
-    def __init__(
-        self, dim: int, *, rd_ratio: float = 1 / 16, rd_channels: int | None = None, spatial_kernel_size: int = 7
-    ) -> None:
-        super().__init__(
-            "lcbam",
-            dim,
-            rd_ratio=rd_ratio,
-            rd_channels=rd_channels,
-            rd_divisor=HIDDEN,
-            spatial_kernel_size=spatial_kernel_size,
-        )
+    KIND = "lcbam"
 
 
 class Coordinate(TimmGate):
