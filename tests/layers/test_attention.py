@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from tests.layers.test_dattn import bilinear
 from tests.layers.test_hat import randomise
+from zoo.layers import blocks
 from zoo.layers.a2 import DoubleAttention
-from zoo.layers.attention import Gates, Points
+from zoo.layers.attention import Gates, Points, told
+from zoo.layers.biformer import BiLevelRoutingAttention
 from zoo.layers.dattn import DeformableAttention
 from zoo.layers.halo import HaloAttention
 from zoo.layers.hat import HybridAttention, HybridAttentionBlock, HybridOptions, OverlappingCrossAttention
+from zoo.layers.hat_stem import HybridAttentionStem
 from zoo.layers.window_attention import WindowAttention
 
 SIZES = [(8, 12), (7, 5), (1, 1)]
@@ -29,7 +32,7 @@ def ask(block: nn.Module, height: int, width: int) -> tuple[Tensor, Tensor, Any]
     x = torch.randn(2, 8, height, width, dtype=torch.float64)
     at = torch.cartesian_prod(torch.arange(height), torch.arange(width))
     with torch.no_grad():
-        return x, at, randomise(block).double().attention(x, at)
+        return x, at, told(randomise(block).double(), x, at)
 
 
 def heads_side_by_side(part: Points, height: int, width: int) -> Tensor:
@@ -65,10 +68,10 @@ def test_halo_attention(size: tuple[int, int]) -> None:
 
 def check_values(part: Points, v: Tensor) -> None:
     """Values `(B, heads, d, H, W)` are those at the positions told, wherever a query gives weight."""
-    rows, columns = part.positions[0, 0].long().unbind(-1)
-    expected = v[..., rows, columns].permute(0, 1, 3, 4, 2)
-    given = part.weights > 0
-    torch.testing.assert_close(part.values[given], expected[given])
+    for image, positions, weights, values in zip(v, part.positions, part.weights, part.values, strict=True):
+        given = weights[0] > 0
+        rows, columns = positions[0][given].long().unbind(-1)
+        torch.testing.assert_close(values[:, given], image[..., rows, columns].transpose(1, 2))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -142,6 +145,82 @@ def test_overlapping_windows(size: tuple[int, int]) -> None:
     check_values(part, project(block.qkv, normed.permute(0, 3, 1, 2))[:, 16:].unflatten(1, (2, 4)))
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("topk", [1, 3, 9])
+@torch.no_grad()
+def test_bi_level_routing_attention(size: tuple[int, int], topk: int) -> None:
+    block = BiLevelRoutingAttention(8, heads=2, regions=3, topk=topk, kernel_size=3)
+    x, at, parts = ask(block, *size)
+    part = parts["regions chosen"]
+    check_points(part, *size)
+    v = block.qkv(x)[:, 16:]
+    torch.testing.assert_close(project(block.project, heads_side_by_side(part, *size) + block.local(v)), block(x))
+    check_values(part, v.unflatten(1, (2, 4)))
+    sides = torch.tensor([-(-side // 3) for side in size])
+    for query in range(len(at)):
+        read = part.positions[0, 0, query][part.weights[0, 0, query] > 0].long()
+        whole, count = torch.unique(read // sides, dim=0, return_counts=True)
+        assert len(whole) <= topk
+        for region, found in zip(whole, count, strict=True):
+            ends = torch.minimum((region + 1) * sides, torch.tensor(size))
+            assert found == (ends - region * sides).prod()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@torch.no_grad()
+def test_non_local_attention(size: tuple[int, int]) -> None:
+    block = blocks.build("nl", 8, {}).eval()
+    x, _, parts = ask(block, *size)
+    part = parts["all pixels"]
+    check_points(part, *size)
+    check_values(part, project(block.attn.g, x).unsqueeze(1))
+    assert (part.weights > 0).all()
+    torch.testing.assert_close(block.attn.norm(project(block.attn.z, heads_side_by_side(part, *size))), block(x))
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@torch.no_grad()
+def test_added_global_context(size: tuple[int, int]) -> None:
+    block = blocks.build("gca", 8, {}).eval()
+    x, _, parts = ask(block, *size)
+    part = parts["context"]
+    torch.testing.assert_close(part.gathered.sum((2, 3)), torch.ones(2, 1, dtype=x.dtype))
+    torch.testing.assert_close(part.given.sum(1), torch.ones(2, *size, dtype=x.dtype))
+    context = (x * part.gathered).sum((2, 3), keepdim=True)
+    torch.testing.assert_close(block.attn.mlp_add(context).expand_as(x), block(x))
+
+
+@torch.no_grad()
+def test_selective_kernels_tell_the_share_of_either() -> None:
+    block = blocks.build("sk", 8, {}).eval()
+    x, _, parts = ask(block, 7, 5)
+    halves = zip(block.attn.paths, x.chunk(2, 1), parts.values(), strict=True)
+    shares = [convolution(half) * part.channels[:, :, None, None] for convolution, half, part in halves]
+    torch.testing.assert_close(sum(shares), block(x))
+
+
+@pytest.mark.parametrize("radix", [2, 4])
+@torch.no_grad()
+def test_split_attention_tells_the_share_of_each(radix: int) -> None:
+    block = blocks.build("splat", 8, {"radix": radix}).eval()
+    x, _, parts = ask(block, 7, 5)
+    maps = block.attn.act0(block.attn.bn0(block.attn.conv(x))).chunk(radix, 1)
+    shares = [one * part.channels[:, :, None, None] for one, part in zip(maps, parts.values(), strict=True)]
+    torch.testing.assert_close(sum(shares), block(x))
+
+
+@torch.no_grad()
+def test_a_stem_tells_what_its_body_does_of_folded_pixels() -> None:
+    block = HybridAttentionStem(8, reduction=2, embed_dim=8, heads=(2,), depths=(1,), window_size=4)
+    x, at, parts = ask(block, 13, 9)
+    of_body = block.attention.attention(F.pixel_unshuffle(F.pad(x, (0, 1, 0, 1)), 2), at // 2)
+    assert list(parts) == list(of_body) and any(isinstance(part, Points) for part in parts.values())
+    for name, part in parts.items():
+        if isinstance(part, Points):
+            assert torch.equal(part.positions, of_body[name].positions * 2 + 0.5)
+            assert torch.equal(part.weights, of_body[name].weights)
+
+
 @torch.no_grad()
 def test_hybrid_block_tells_its_window_and_its_channels() -> None:
     block = HybridAttentionBlock(8, 2, HybridOptions(4), shift_size=2)
@@ -170,10 +249,10 @@ def test_every_attention_of_a_body_is_told_in_order(make: Callable[[], nn.Module
         if isinstance(part, WindowAttention | OverlappingCrossAttention):
             part.proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     block(x)
-    told = [part for part in parts.values() if isinstance(part, Points)]
-    assert len(told) == len(seen) == (5 if fold == 1 else 2)
-    assert sum("channels" in name for name in parts) == len(told) - (2 if fold == 1 else 1)
-    for part, windows in zip(told, seen, strict=True):
+    points = [part for part in parts.values() if isinstance(part, Points)]
+    assert len(points) == len(seen) == (5 if fold == 1 else 2)
+    assert sum("channels" in name for name in parts) == len(points) - (2 if fold == 1 else 1)
+    for part, windows in zip(points, seen, strict=True):
         gathered = torch.einsum("bhnk,bhnkd->bnhd", part.weights, part.values).flatten(2)
         distances = torch.cdist(gathered, windows.flatten(1, 2)).min(-1).values
         assert distances.max() < 1e-5

@@ -15,8 +15,9 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from zoo.errors import OptionError
-from zoo.explain.looks import Descriptors, Detections, Explanation, Gates, Look, Points
+from zoo.explain.looks import Detections, Explanation, Look
 from zoo.files import replacing
+from zoo.layers.attention import Descriptors, Gates, Points
 
 BLUE, ORANGE, GREEN, INK = "#0072B2", "#E69F00", "#009E73", "#1a1a1a"
 HEAT = "cividis"

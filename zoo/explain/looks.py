@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +20,9 @@ from ultralytics.utils import nms, ops
 from zoo.detector import Grafted
 from zoo.errors import OptionError
 from zoo.explain import pictures
-from zoo.layers.attention import Descriptors, Gates, Points
+from zoo.layers.attention import Part, told
 from zoo.layers.graft import Graft
 
-Part = Points | Descriptors | Gates
 SAME_OBJECT = 0.5
 
 
@@ -249,8 +247,6 @@ def _look(
         min(int((point[0] * scale + shift[0]) / stride[1]), columns - 1),
     )
     change, size = (y - x).float().norm(dim=1)[0], x.float().norm(dim=1)[0]
-    tell = getattr(graft.block, "attention", None)
-    parts = tell(x, torch.tensor([cell], device=x.device)) if inspect.ismethod(tell) else {}
     return Look(
         place="image" if key in ("stem", "image") else f"layer {key}",
         block=type(graft.block).__name__,
@@ -259,7 +255,7 @@ def _look(
         opened=bool(graft.gamma.abs().max() > 0),
         cell=cell,
         stride=stride,
-        parts=parts,
+        parts=told(graft.block, x, torch.tensor([cell], device=x.device)),
     )
 
 

@@ -7,13 +7,16 @@ A block that can say it has
 for a map `x` `(B, C, H, W)` and queries `at` `(N, 2)`, rows and columns of the map as integers. The keys name the parts
 of the block in the order in which they are computed, e.g. `"window"`, `"overlapping window"`, `"channels"`. The method
 takes the steps of `forward` itself, so that what it says is what `forward` does, and `forward` keeps nothing for it.
+In a block that has a submodule called `attention`, the method is called `attention_told`.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,12 @@ class Gates:
 
     channels: Tensor | None = None
     pixels: Tensor | None = None
+
+
+Part = Points | Descriptors | Gates
+
+
+def told(block: nn.Module, x: Tensor, at: Tensor) -> Mapping[str, Part]:
+    """What a block says it looks at; nothing, if it has no method for that."""
+    methods = (getattr(block, name, None) for name in ("attention", "attention_told"))
+    return next((method(x, at) for method in methods if inspect.ismethod(method)), {})

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
+from zoo.layers.attention import Points
 from zoo.layers.shape_cache import shape_cache
 
 
@@ -74,6 +75,36 @@ class BiLevelRoutingAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend: `(B, dim, H, W)` to `(B, dim, H, W)`."""
+        height, width = x.shape[2:]
+        local, q, k, v, seen, _ = self._project(x)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
+        out = self._join(out.transpose(1, 2).flatten(2), height, width)
+        return self.project(out + local).to(x.dtype)
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points]:
+        """See `zoo.layers.attention`."""
+        batch, _, height, width = x.shape
+        rows, columns = ((size + self.regions - 1) // self.regions for size in (height, width))
+        region = at[:, 0] // rows * self.regions + at[:, 1] // columns
+        pixel = at[:, 0] % rows * columns + at[:, 1] % columns
+        q, k, v, seen, routes = (t.unflatten(0, (batch, -1))[:, region] for t in self._project(x)[1:])
+        q = q[:, torch.arange(len(at), device=x.device), :, pixel].permute(1, 2, 0, 3)
+        k, v = k.transpose(1, 2), v.transpose(1, 2)
+        logits = (k @ q.unsqueeze(-1)).squeeze(-1) * q.shape[-1] ** -0.5
+        weights = logits.masked_fill(~seen.unsqueeze(1), -torch.inf).softmax(-1)
+        sides = (torch.arange(side * self.regions, device=x.device) for side in (rows, columns))
+        places = _cut(torch.stack(torch.meshgrid(*sides, indexing="ij"))[None], self.regions)[0]
+        read = places[routes % self.regions**2].flatten(2, 3).to(weights.dtype)
+        return {"regions chosen": Points(weights, read.unsqueeze(1).expand(*weights.shape, 2), v)}
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Everything that is attended to, and the values of the depthwise convolution, `(B, dim, H, W)`.
+
+        Returns:
+            The latter first; then by region, `B * regions^2` of them: queries `(heads, pixels of a region, d)`, keys
+            and values `(heads, topk * pixels of a region, d)`, which of these lie on the map, and the regions `(topk)`
+            that they are of, numbered through the batch.
+        """
         dim, height, width = x.shape[1:]
         inside = _inside(height, width, self.regions, x.device)
         routes = self._routes(x, inside)
@@ -89,9 +120,7 @@ class BiLevelRoutingAttention(nn.Module):
             .permute(2, 0, 3, 1, 4)
         )
         seen = inside.index_select(0, routes % self.regions**2).unflatten(0, (-1, self.topk)).flatten(1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen[:, None, None])
-        out = self._join(out.transpose(1, 2).flatten(2), height, width)
-        return self.project(out + local).to(x.dtype)
+        return local, q, k, v, seen, routes.unflatten(0, (-1, self.topk))
 
     def _pad(self, x: Tensor) -> Tensor:
         """Zeros below and to the right, up to sides that are multiples of `regions`."""

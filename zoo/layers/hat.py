@@ -376,8 +376,12 @@ class HybridAttention(nn.Module):
 
     def attention(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
         """See `zoo.layers.attention`; with `fold`, what is seen are the middles of folded squares."""
-        parts = self.body.attention(self._whole(x), at // self.fold)
-        for name, part in parts.items():
-            if isinstance(part, Points):
-                parts[name] = replace(part, positions=part.positions * self.fold + (self.fold - 1) / 2)
-        return parts
+        return unfolded(self.body.attention(self._whole(x), at // self.fold), self.fold)
+
+
+def unfolded(parts: dict[str, Points | Gates], fold: int) -> dict[str, Points | Gates]:
+    """What a body told of squares of `fold` pixels, with positions in pixels: the middles of the squares."""
+    return {
+        name: replace(part, positions=part.positions * fold + (fold - 1) / 2) if isinstance(part, Points) else part
+        for name, part in parts.items()
+    }

@@ -7,7 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.layers.hat import HybridAttention
+from zoo.layers.attention import Gates, Points
+from zoo.layers.hat import HybridAttention, unfolded
 
 
 class HybridAttentionStem(nn.Module):
@@ -31,6 +32,13 @@ class HybridAttentionStem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
+        return F.pixel_shuffle(self.attention(self._fold(x)), self.reduction)[..., :height, :width]
+
+    def attention_told(self, x: Tensor, at: Tensor) -> dict[str, Points | Gates]:
+        """See `zoo.layers.attention`; what is seen are the middles of folded squares."""
+        return unfolded(self.attention.attention(self._fold(x), at // self.reduction), self.reduction)
+
+    def _fold(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
         padded = F.pad(x, (0, -width % self.reduction, 0, -height % self.reduction))
-        y = F.pixel_shuffle(self.attention(F.pixel_unshuffle(padded, self.reduction)), self.reduction)
-        return y[..., :height, :width]
+        return F.pixel_unshuffle(padded, self.reduction)

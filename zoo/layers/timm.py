@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import ChannelError
-from zoo.layers.attention import Gates
+from zoo.layers.attention import Descriptors, Gates, Points
 
 HIDDEN = 8
 
@@ -43,6 +43,16 @@ class TimmLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.attn(x)
+
+    def _returned(self, part: nn.Module, x: Tensor) -> Tensor:
+        """What a part of the module returns in a forward pass."""
+        seen: list[Tensor] = []
+        handle = part.register_forward_hook(lambda _, inputs, output: seen.append(output))
+        try:
+            self.attn(x)
+        finally:
+            handle.remove()
+        return seen[0]
 
 
 class TimmResidual(TimmLayer):
@@ -152,6 +162,11 @@ class AddedGlobalContext(TimmResidual):
     def __init__(self, dim: int, *, rd_ratio: float = 1 / 8, rd_channels: int | None = None) -> None:
         super().__init__("gca", dim, rd_ratio=rd_ratio, rd_channels=rd_channels, rd_divisor=HIDDEN)
 
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Descriptors]:
+        """See `zoo.layers.attention`: the context is one descriptor, of which every pixel is given the same."""
+        gathered = self.attn.conv_attn(x).flatten(2).softmax(2).unflatten(2, x.shape[2:])
+        return {"context": Descriptors(gathered, torch.ones_like(gathered))}
+
 
 class Cbam(TimmGate):
     """Scales each channel, then each pixel, by means and maxima (arXiv 1807.06521)."""
@@ -211,6 +226,17 @@ class NonLocal(TimmResidual):
     def __init__(self, dim: int, *, use_scale: bool = True, rd_ratio: float = 1 / 8) -> None:
         super().__init__("nl", dim, use_scale=use_scale, rd_ratio=rd_ratio)
 
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Points]:
+        """See `zoo.layers.attention`."""
+        height, width = x.shape[2:]
+        queries = self.attn.t(x)[:, :, at[:, 0], at[:, 1]].transpose(1, 2)
+        weights = (queries @ self.attn.p(x).flatten(2) * self.attn.scale).softmax(-1).unsqueeze(1)
+        rows, columns = (torch.arange(size, device=x.device, dtype=x.dtype) for size in (height, width))
+        values = self.attn.g(x).flatten(2).transpose(1, 2)[:, None, None]
+        positions = torch.cartesian_prod(rows, columns)
+        shape = weights.shape
+        return {"all pixels": Points(weights, positions.expand(*shape, 2), values.expand(*shape, values.shape[-1]))}
+
 
 class BilinearNonLocal(TimmResidual):
     """Mixes rows and columns in blocks, by matrices read from the map (Chi et al., CVPR 2020).
@@ -241,6 +267,11 @@ class SelectiveKernel(TimmLayer):
             "sk", _multiple("selective kernels", dim, 2), groups=groups, rd_ratio=rd_ratio, split_input=split_input
         )
 
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Gates]:
+        """How much of each channel is taken from either convolution."""
+        near, far = self._returned(self.attn.attn, x).flatten(2).unbind(1)
+        return {"3 pixels wide": Gates(channels=near), "5 pixels wide": Gates(channels=far)}
+
 
 class Split(TimmLayer):
     """Convolutions of `radix` groups, between which the map's means choose (arXiv 2004.08955)."""
@@ -253,6 +284,11 @@ class Split(TimmLayer):
             radix=radix,
             rd_ratio=rd_ratio,
         )
+
+    def attention(self, x: Tensor, at: Tensor) -> dict[str, Gates]:
+        """How much of each channel is taken from each convolution."""
+        shares = self._returned(self.attn.rsoftmax, x).flatten(1).unflatten(1, (self.attn.radix, -1))
+        return {f"convolution {number}": Gates(channels=share) for number, share in enumerate(shares.unbind(1), 1)}
 
 
 class Lambda(TimmLayer):
