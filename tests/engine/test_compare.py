@@ -24,6 +24,7 @@ from tests.engine.conftest import write_data
 from tests.report.test_runs import WHOLE
 from zoo import cli, registry
 from zoo.engine import compare, entrants, estimate, jobs
+from zoo.engine.lock import FolderLock
 from zoo.engine.progress import Progress
 from zoo.errors import OptionError, SourceError, SweepError, ZooError
 from zoo.report import runs
@@ -219,6 +220,14 @@ def test_the_live_table_says_how_far_each_job_is(data, tmp_path):
     assert lines[1].startswith("yolov8n 0 2/4") and lines[1].endswith("ended")
     assert lines[2] == "yolov8n_dattn 0 1/4 0.321 3 min"
     assert lines[3] == "yolov8n 1 failed" and lines[4] == "yolov8n_dattn 1 waits"
+
+
+@pytest.mark.fast
+def test_a_second_comparison_in_one_folder_is_refused(data, tmp_path):
+    made = plan(data, tmp_path)
+    refused = pytest.raises(OptionError, match=f"process {os.getpid()} .* runs its jobs")
+    with FolderLock(made.folder, "runs its jobs"), refused:
+        compare.run(made)
 
 
 @pytest.mark.fast

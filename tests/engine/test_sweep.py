@@ -22,6 +22,7 @@ import zoo
 from zoo import cli
 from zoo.engine import jobs
 from zoo.engine.jobs import Job
+from zoo.engine.lock import FolderLock
 from zoo.engine.sweep import Plan, run
 from zoo.errors import OptionError, SweepError, ZooError
 from zoo.report import page
@@ -169,6 +170,16 @@ def test_what_a_command_leaves_is_its_row(tmp_path):
     assert empty["status"] == "failed" and "left neither row.json nor run.json" in empty["error"]
     broken = Job("m", "d", 0, tmp_path / "broken", (sys.executable, "-c", "raise SystemExit('why it broke')")).execute()
     assert broken["error"] == "exit code 1: why it broke" and not (tmp_path / "broken" / "row.json").exists()
+    said = "print('error: the disk is full'); print('13/20 epochs\\r14/20 epochs'); raise SystemExit(2)"
+    hidden = Job("m", "d", 0, tmp_path / "broken", (sys.executable, "-c", said)).execute()
+    assert hidden["error"] == "exit code 2: the disk is full", "not what stood last, and not what an earlier try said"
+
+
+def test_a_second_sweep_in_one_folder_is_refused(plan, tmp_path):
+    made = Plan.read(plan())
+    refused = pytest.raises(OptionError, match=f"process {os.getpid()} .* runs its jobs")
+    with FolderLock(made.folder, "runs its jobs"), refused:
+        run(made)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")

@@ -21,6 +21,7 @@ from zoo.engine import data, entrants, estimate, fingerprint, jobs
 from zoo.engine.differing import pictures
 from zoo.engine.entrants import Entrant
 from zoo.engine.jobs import Job
+from zoo.engine.lock import FolderLock
 from zoo.engine.progress import Progress, duration
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.sweep import training
@@ -209,7 +210,7 @@ def run(plan: Plan, *, images: bool = True) -> Verdict:
         images: Whether the page may show images of the data set.
 
     Raises:
-        OptionError: There is no room on the disk.
+        OptionError: There is no room on the disk, or another process runs these jobs.
         SweepError: No job of the control ended, or no Ray.
     """
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -219,7 +220,7 @@ def run(plan: Plan, *, images: bool = True) -> Verdict:
             "place with project=PATH."
         )
     rows = {job.folder: row for job in plan.jobs if (row := job.finished())}
-    with Progress(plan.jobs, rows, plan.settings["epochs"]) as progress:
+    with FolderLock(plan.folder, "runs its jobs"), Progress(plan.jobs, rows, plan.settings["epochs"]) as progress:
 
         def ended(job: Job, row: jobs.Row) -> None:
             rows[job.folder] = row

@@ -87,7 +87,8 @@ class Job:
         # A run that was killed between its last epoch and its row has nothing left to train.
         trained = self.run is not None and (self.run / "weights" / "zoo" / "config.json").is_file()
         if not trained:
-            with (self.folder / "log.txt").open("a") as log:
+            with (self.folder / "log.txt").open("ab") as log:
+                before = log.tell()
                 code = subprocess.run(
                     [sys.executable, "-m", "zoo.engine.leash", *self.words],
                     stdout=log,
@@ -96,8 +97,8 @@ class Job:
                     env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
                 ).returncode
             if code:
-                said = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()
-                return {**row, "status": "failed", "error": f"exit code {code}: {said[-1] if said else 'no output'}"}
+                said = (self.folder / "log.txt").read_bytes()[before:].decode(errors="replace")
+                return {**row, "status": "failed", "error": f"exit code {code}: {_reason(said)}"}
         self._close()
         row |= {"status": "complete", "hours": round((time.monotonic() - started) / 3600, 4)}
         try:
@@ -122,6 +123,13 @@ class Job:
         if run is None:
             raise DataError(f"the command ended and left neither {ROW} nor {RECORD} below {self.folder}.")
         return row_of(run) | {"data": self.data, "model": self.model}
+
+
+def _reason(said: str) -> str:
+    """Why a command failed: the last line that calls itself an error, or else the last one."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("error:")]
+    return (errors or lines or ["no output"])[-1].removeprefix("error: ")
 
 
 def row_of(run: Run) -> Row:

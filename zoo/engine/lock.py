@@ -1,4 +1,4 @@
-"""One training a folder: two would mix their rows and overwrite each other's checkpoints."""
+"""One process a folder: two would mix their rows and overwrite each other's checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from zoo.errors import OptionError
 
 
 class FolderLock:
-    """Held by the process that trains into a folder; the operating system lets go of it when the process dies.
+    """Held by the process that works in a folder; the operating system lets go of it when the process dies.
 
     Args:
-        folder: Of the run.
+        folder: Of a run, or of the jobs of a comparison or sweep.
+        work: What the process does there, for the error that another one gets.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, work: str = "trains into it") -> None:
         self._folder = folder
+        self._work = work
         self._lock = FileLock(folder / ".training.lock")
         self._holder = folder / ".training"
 
@@ -27,7 +29,7 @@ class FolderLock:
         """Take the folder, creating it where it is absent.
 
         Raises:
-            OptionError: Another training holds it; the message has its process.
+            OptionError: Another process holds it; the message has its number.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -35,7 +37,7 @@ class FolderLock:
         except Timeout:
             holder = self._holder.read_text() if self._holder.is_file() else "a process that did not say its number"
             raise OptionError(
-                f"{self._folder} is in use: {holder} trains into it. Wait for its end, or choose another folder with "
+                f"{self._folder} is in use: {holder} {self._work}. Wait for its end, or choose another folder with "
                 "name=NAME or project=PATH."
             ) from None
         self._holder.write_text(f"process {os.getpid()} on {platform.node()}")
@@ -45,3 +47,10 @@ class FolderLock:
         if self._lock.is_locked:
             self._holder.unlink(missing_ok=True)
             self._lock.release()
+
+    def __enter__(self) -> FolderLock:
+        self.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

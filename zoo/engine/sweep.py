@@ -37,6 +37,7 @@ import yaml
 from zoo import registry
 from zoo.engine import jobs
 from zoo.engine.jobs import Job, Row
+from zoo.engine.lock import FolderLock
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.errors import OptionError, SweepError, one_line
 from zoo.files import write_text
@@ -180,6 +181,7 @@ def run(plan: Plan) -> Path:
         `results.csv`, one row a job.
 
     Raises:
+        OptionError: Another process runs these jobs.
         SweepError: Jobs failed, or Ray is not installed. `results.csv` has the rows of the others.
     """
     every = plan.jobs()
@@ -193,7 +195,8 @@ def run(plan: Plan) -> Path:
         print(f"{len(rows)}/{len(every)} {job.data} {job.model} seed {job.seed}: {row['status']}", flush=True)
         _write(results, [rows[job.folder] for job in every if job.folder in rows])
 
-    rows = jobs.execute(every, cpus=plan.cpus, gpus=plan.gpus, ended=ended) | rows
+    with FolderLock(plan.folder, "runs its jobs"):
+        rows = jobs.execute(every, cpus=plan.cpus, gpus=plan.gpus, ended=ended) | rows
     _write(results, [rows[job.folder] for job in every])
     if failed := jobs.failures(every, rows):
         raise SweepError(
