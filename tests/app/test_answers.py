@@ -40,7 +40,7 @@ def test_no_picture(tmp_path):
     with pytest.raises(DataError, match="upload a picture"):
         answers.detect(None, WEIGHTS, 0.25, 64)
     (tmp_path / "a.png").write_bytes(b"\x89PNG no")
-    with pytest.raises(DataError, match=r"a\.png is no image of a known format"):
+    with pytest.raises(DataError, match=r"a\.png: it is no image that can be decoded"):
         answers.detect(str(tmp_path / "a.png"), WEIGHTS, 0.25, 64)
 
 

@@ -1,13 +1,10 @@
-"""Decoding: the range of scientific images, and files that cannot be read."""
+"""Batches of images and frames, and files that cannot be read."""
 
 import cv2
 import numpy as np
 import pytest
 
 from zoo.predict.loader import Files, count_frames
-
-RAMP = np.linspace(0, 1, 40 * 60, dtype=np.float32).reshape(40, 60)
-COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
 
 
 def load(*paths, batch=1, imgsz=640):
@@ -22,37 +19,6 @@ def write_video(path, frames, size=(64, 48)):
         writer.write(np.full((size[1], size[0], 3), 5 * number % 255, np.uint8))
     writer.release()
     return path
-
-
-@pytest.mark.parametrize("image", [RAMP, COLOURS], ids=["gray", "colour"])
-@pytest.mark.parametrize(
-    ("name", "convert"),
-    [
-        ("f32.tif", lambda x: x),
-        ("f64.tif", lambda x: x.astype(np.float64)),
-        ("f255.tif", lambda x: x * 255),
-        ("u16.tif", lambda x: (x * 65535).astype(np.uint16)),
-        ("u16.png", lambda x: (x * 65535).astype(np.uint16)),
-        ("u8.tif", lambda x: (x * 255).astype(np.uint8)),
-    ],
-)
-def test_every_depth_becomes_the_same_picture(tmp_path, image, name, convert):
-    path = tmp_path / name
-    if not cv2.imwrite(str(path), convert(image)):
-        pytest.skip("OpenCV does not write this")
-    [(_, found)], broken = load(path)
-    assert not broken
-    assert found.dtype == np.uint8
-    expected = 255 * (image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
-    assert np.abs(found.astype(float) - expected).max() <= 1.01
-
-
-@pytest.mark.parametrize("values", [-RAMP, 1000 * RAMP, np.full((4, 4), np.nan, np.float32)], ids=["neg", "big", "nan"])
-def test_floats_of_unknown_range_are_refused_with_it(tmp_path, values):
-    cv2.imwrite(str(tmp_path / "f.tif"), values.astype(np.float32))
-    found, broken = load(tmp_path / "f.tif")
-    assert not found
-    assert "its values go from" in broken[str(tmp_path / "f.tif")]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 3)])

@@ -15,9 +15,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from torchvision.ops import box_iou
 from ultralytics.engine.results import Results
 
+from zoo import pictures
 from zoo.engine.yolo import YOLO
 from zoo.errors import DataError, NoWeightsError, OptionError, one_line
-from zoo.explain import drawing, looks, pictures
+from zoo.explain import drawing, looks
 from zoo.names import parse
 from zoo.predict.draw import draw
 from zoo.weights import manifest

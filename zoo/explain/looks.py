@@ -17,9 +17,9 @@ from ultralytics.data.augment import LetterBox
 from ultralytics.engine.model import Model
 from ultralytics.utils import nms, ops
 
+from zoo import pictures
 from zoo.detector import Grafted
 from zoo.errors import OptionError
-from zoo.explain import pictures
 from zoo.layers.attention import Part, told
 from zoo.layers.graft import Graft
 
@@ -120,7 +120,7 @@ def attention(
 
     Args:
         model: A grafted model: what `zoo.create` or `zoo.YOLO` returned.
-        image: A file, a PIL image, or an array of uint8, `(H, W, 3)` in BGR as in Ultralytics.
+        image: A file, a PIL image, or an array `(H, W, 3)` in BGR as in Ultralytics, see `zoo.pictures.read`.
         at: The point, x and y in pixels of the picture; its middle when neither `at` nor `box` is given.
         box: Number of a detection, the most confident being 0: the point is its middle.
         imgsz: Longer side at the model in pixels; as trained when omitted.

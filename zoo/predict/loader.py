@@ -1,18 +1,22 @@
-"""Files to frames by Ultralytics' loader, with two differences: scientific images keep their range, nothing stops."""
+"""Files to frames: images by the zoo's one rule for pictures, videos by Ultralytics' loader, and nothing stops."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 from ultralytics.data.loaders import LoadImagesAndVideos, SourceTypes
+from ultralytics.utils import NUM_THREADS
 
+from zoo import pictures
+from zoo.errors import DataError
 from zoo.predict.sources import is_video
 
-_TIFF = {".tif", ".tiff"}
-_HEIF = {".heic", ".heif"}
+_WORTH_THREADS = 8
+"""Images from which on they are decoded at once."""
 
 
 class Files(LoadImagesAndVideos):
@@ -46,22 +50,41 @@ class Files(LoadImagesAndVideos):
         Raises:
             StopIteration: There is none.
         """
+        if self.count < self.ni and (batch := self._next_images()):
+            return batch
         try:
             return super().__next__()
         except StopIteration:
             self._judge_video()
             raise
 
-    def _append_image(
-        self, paths: list[str], imgs: list[np.ndarray], info: list[str], path: str, im0: np.ndarray | None, idx: int
-    ) -> None:
+    def _next_images(self) -> tuple[list[str], list[np.ndarray], list[str]] | None:
+        """The next batch of images, `None` if there is none left that can be read."""
+        self.mode = "image"
+        paths: list[str] = []
+        images: list[np.ndarray] = []
+        while self.count < self.ni and len(images) < self.bs:
+            taken = self.files[self.count : min(self.count + self.bs - len(images), self.ni)]
+            self.count += len(taken)
+            if len(taken) < _WORTH_THREADS:
+                opened = [self._open(path) for path in taken]
+            else:
+                with ThreadPoolExecutor(NUM_THREADS) as pool:
+                    opened = list(pool.map(self._open, taken))
+            for path, image in zip(taken, opened, strict=True):
+                if image is not None:
+                    paths.append(path)
+                    images.append(image)
+        return (paths, images, [f"{path}: " for path in paths]) if images else None
+
+    def _open(self, path: str) -> np.ndarray | None:
         try:
-            image = _decoded(path, im0)
+            image = pictures.of_file(path)
             check_shape(image, self._imgsz)
-        except ValueError as error:
+        except DataError as error:
             self.broken[path] = str(error)
-        else:
-            super()._append_image(paths, imgs, info, path, image, idx)
+            return None
+        return image
 
     def _new_video(self, path: str) -> None:
         self._judge_video()
@@ -97,28 +120,8 @@ def check_shape(image: np.ndarray, imgsz: int) -> None:
         imgsz: Longer side at the model, in pixels.
 
     Raises:
-        ValueError: It is; the message has both sizes.
+        DataError: It is; the message has both sizes.
     """
     height, width = image.shape[:2]
     if min(height, width) * imgsz < max(height, width):
-        raise ValueError(f"{height} x {width} pixels are too elongated for a model that sees {imgsz} pixels; cut it up")
-
-
-def _decoded(path: str, image: np.ndarray | None) -> np.ndarray:
-    """8 bits a channel, BGR: of 16 the upper 8, of floating point [0, 1] or else [0, 255]."""
-    suffix = Path(path).suffix.lower()
-    if suffix in _TIFF and (image is None or image.dtype != np.uint8):
-        content = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
-    if image is None:
-        needs = ", and HEIC needs `pip install pi-heif`" if suffix in _HEIF else ""
-        raise ValueError(f"it is no image that can be decoded{needs}")
-    if image.dtype == np.uint8:
-        return image
-    image = image.astype(np.float32)
-    low, high = float(image.min()), float(image.max())
-    if not (np.isfinite([low, high]).all() and low >= 0 and high <= 255):
-        raise ValueError(f"its values go from {low:g} to {high:g}; write 8 or 16 bits, or floats in [0, 1] or [0, 255]")
-    image = (image * (255 if high <= 1 else 1)).round().astype(np.uint8)
-    image = image if image.ndim == 3 else image[..., None]
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.shape[2] == 1 else np.ascontiguousarray(image[..., :3])
+        raise DataError(f"{height} x {width} pixels are too elongated for a model that sees {imgsz} pixels; cut it up")
