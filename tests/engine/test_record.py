@@ -99,19 +99,30 @@ def test_a_resumed_run_has_each_epoch_once(settings, tmp_path):
     assert [entry["epoch"] for entry in whole.history] == [1, 2, 3, 4] and whole.started == cut.started
 
 
-def test_a_run_that_was_killed_after_its_last_epoch_is_finished(settings, tmp_path):
+@pytest.mark.parametrize("step", ["_score", "_judge_best", "final_eval", "_close"])
+def test_a_run_that_was_killed_after_its_last_epoch_is_finished(step, settings, tmp_path):
+    def kill_after_step(trainer):
+        work = getattr(trainer, step)
+
+        def killed(*arguments):
+            work(*arguments)
+            trainer.recorder = None  # a kill leaves no time to write
+            raise KeyboardInterrupt
+
+        setattr(trainer, step, killed)
+
     engine = zoo.YOLO("yolov8n_dattn")
-    engine.add_callback(
-        "on_train_start", lambda trainer: setattr(trainer, "final_eval", lambda: exec("raise KeyboardInterrupt"))
-    )
+    engine.add_callback("on_train_start", kill_after_step)
     with pytest.raises(KeyboardInterrupt):
         engine.train(**settings)
-    assert runs.load(tmp_path / "run").status == "cut" and not (tmp_path / "run" / "weights" / "zoo").exists()
+    assert runs.load(tmp_path / "run").status == ("ended" if step == "_close" else "running")
     zoo.YOLO(tmp_path / "run" / "weights" / "last.pt").train(resume=True)
     run = runs.load(tmp_path / "run")
     assert (run.status, run.epochs["done"], run.resumed) == ("ended", 2, 1) and run.metrics["val"]["mAP50"] is not None
     assert [entry["epoch"] for entry in run.history] == [1, 2]
     assert set(zoo.create(f"local-dir:{tmp_path}/run/weights/zoo").grafts) == {"9"}
+    for file in ("last.pt", "best.pt"):
+        assert load_checkpoint(tmp_path / "run" / "weights" / file)[1]["optimizer"] is None
 
 
 @pytest.mark.fast

@@ -145,6 +145,8 @@ class GraftTrainer(DetectionTrainer):
         idle = self.epoch + 1 - self.stopper.best_epoch >= self.stopper.patience
         whole = self.epoch + 1 >= self.epochs or idle or bool(self.args.time)
         self._close("ended" if whole else "cut")
+        if RANK in {-1, 0}:
+            _strip(self.last)  # last of all: what is not stripped can be resumed, if only to finish what was left
 
     def _setup_train(self) -> None:
         super()._setup_train()
@@ -302,16 +304,17 @@ class GraftTrainer(DetectionTrainer):
     def final_eval(self) -> None:
         """Validate the best checkpoint, and write it as the zoo's own files.
 
-        As in Ultralytics, but checkpoints are stripped of the optimiser under another name, and processes on CPU
-        validate the best weights together. Before that, the last epoch's averaged weights are scored for `run.json`.
+        As in Ultralytics, but the best checkpoint is stripped of the optimiser under another name, the last one when
+        all else is done, and processes on CPU validate the best weights together. Before that, the last epoch's
+        averaged weights are scored for `run.json`.
         """
         self._score()
         if self.best.exists():
             self._judge_best()
         with torch_distributed_zero_first(LOCAL_RANK):
-            if RANK in {-1, 0}:  # last of all: what is not stripped can be resumed, if only to come here again
-                results = _strip(self.last).get("train_results")
-                _strip(self.best, {"train_results": results})
+            if RANK in {-1, 0}:
+                last = checkpoint.load(self.last)[0] if self.last.exists() else {}
+                _strip(self.best, {"train_results": last.get("train_results")})
 
     def _judge_best(self) -> None:
         model, _ = load_checkpoint(self.best)
@@ -368,13 +371,13 @@ def _has_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _strip(file: Path, updates: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ultralytics' `strip_optimizer`, all or nothing; empty for a file that is not there."""
+def _strip(file: Path, updates: dict[str, Any] | None = None) -> None:
+    """Ultralytics' `strip_optimizer`, all or nothing; a file that is not there stays away."""
     if not file.exists():
-        return {}
+        return
     checkpoint.load(file)  # which refuses what strip_optimizer would run: a resumed run's folder may be a stranger's
     with replacing(file) as temporary:
-        return strip_optimizer(file, str(temporary), updates)
+        strip_optimizer(file, str(temporary), updates)
 
 
 def _replace(written: Path, place: Path) -> None:
