@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -12,6 +13,7 @@ from huggingface_hub import ModelCard
 import zoo
 from zoo.publish import hub
 from zoo.report import cards
+from zoo.weights.tensors import write_tensors
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +24,20 @@ def folder(settings, tmp_path):
     return tmp_path / "run" / "weights" / "zoo"
 
 
+def runs_as_it_stands(card: str, place: Path) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "tensor(" in done.stdout
+
+
+def test_the_card_of_an_adapter(settings, tmp_path):
+    base = tmp_path / "yolov8n.safetensors"
+    write_tensors(zoo.create("yolov8n").state_dict(), base)
+    zoo.YOLO("yolov8n_dattn", base_weights=base).train(**settings | {"epochs": 1}, freeze_base=True)
+    runs_as_it_stands((tmp_path / "run" / "weights" / "adapter" / "README.md").read_text(), tmp_path)
+
+
 def test_the_card_of_a_training(folder, monkeypatch, tmp_path):
     text = (folder / "README.md").read_text()
     found = ModelCard(text).data
@@ -30,10 +46,7 @@ def test_the_card_of_a_training(folder, monkeypatch, tmp_path):
     assert f"![Predictions on validation images]({cards.PICTURE})" in text and (folder / cards.PICTURE).is_file()
     assert "Gates: layer 9" in text and "1 of 1" in text and "disc, square, bar" in text
 
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "tensor(" in done.stdout
+    runs_as_it_stands(text, tmp_path)
 
     sent = {}
     monkeypatch.setattr(hub, "_send", lambda repo_id, files, *_: sent.update(files))

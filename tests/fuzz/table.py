@@ -1,4 +1,4 @@
-"""`python -m tests.fuzz.table [SECONDS] [TARGET ...]`: atheris over targets one by one, a row each in `results/fuzz.csv`.
+"""`python -m tests.fuzz.table [SECONDS] [TARGET ...]`: atheris, a row a target in `results/fuzz.csv`.
 
 Ten minutes each unless said otherwise. A target's row replaces its earlier one, so that it may be stopped in between.
 """

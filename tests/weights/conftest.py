@@ -45,9 +45,9 @@ def shelf(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def put(shelf, tmp_path):
-    """Ship a model onto the shelf under a name; returns the file of its weights."""
+    """Ship a model, over a base as its adapter, onto the shelf under a name; returns the file of its weights."""
 
-    def ship(name: str, model: GraftedDetectionModel) -> Path:
+    def ship(name: str, model: GraftedDetectionModel, base: Path | None = None) -> Path:
         model.names = {i: f"class {i}" for i in range(model.config.num_classes)}
         facts = repository.Facts(
             dataset="Test set",
@@ -59,7 +59,8 @@ def put(shelf, tmp_path):
             commit="abc",
             versions={"torch": "2"},
         )
-        repository.add(zoo.save(model, tmp_path / "run" / name), name, facts)
+        directory = zoo.save(model, tmp_path / "run" / name, adapter=base is not None)
+        repository.add(directory, name, facts, base_weights=base)
         return shelf / "weights" / f"{name}.safetensors"
 
     return ship

@@ -27,11 +27,12 @@ def add_verbs(add: Add) -> None:
 def push(name: str | None, repo_id: str | None, private: bool, org: str | None, yes: bool) -> None:
     """Publish weights on the Hugging Face Hub.
 
-    NAME is ARCHITECTURE.TAG, whose manifest entry then gains the new commit as a source, or local-dir:PATH. --all ORG
-    lists every tag, its size and whether the Hub has it by hash; with --yes it sends what is missing, and the same
-    command goes on after an interruption.
+    NAME is ARCHITECTURE.TAG, whose manifest entry then gains the new commit as a source, or local-dir:PATH, a whole
+    model or an adapter. --all ORG lists every tag, its size and whether the Hub has it by hash; with --yes it sends
+    what is missing, and the same command goes on after an interruption.
     """
     from zoo.publish import hub
+    from zoo.weights import saved
 
     if org is not None:
         if name is not None:
@@ -41,7 +42,9 @@ def push(name: str | None, repo_id: str | None, private: bool, org: str | None, 
     if name is None or repo_id is None:
         raise OptionError("push what, and where? zoo push NAME ORG/REPO, or zoo push --all ORG.")
     hub.check_repo(repo_id)
-    if parse(name).kind == "local-dir":
+    if parse(name).kind == "local-dir" and saved.read_saved(parse(name).path).base_tensors:
+        commit = hub.push_adapter(parse(name).path, repo_id, private=private)
+    elif parse(name).kind == "local-dir":
         commit = hub.push_to_hub(load(name).model, repo_id, private=private, folder=parse(name).path)
     else:
         commit = hub.push(name, repo_id, private=private)

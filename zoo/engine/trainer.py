@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import distributed, nn
@@ -329,16 +329,22 @@ class GraftTrainer(DetectionTrainer):
             self.metrics.pop("fitness", None)
             if isinstance(model, Grafted):
                 model.yaml["imgsz"] = self.args.imgsz
-                folder = saved.save(model, self.wdir / "zoo")
-                predictions = self.save_dir / "val_batch0_pred.jpg"  # Ultralytics' plot, where plots are on
-                if predictions.is_file():
-                    shutil.copyfile(predictions, folder / cards.PICTURE)
-                write_text(folder / "README.md", cards.render_folder(model.config, folder, f"local-dir:{folder}"))
+                self._keep(model, self.wdir / "zoo")
                 if frozen := quirks.frozen_base(self.args.freeze, model.model):
-                    saved.save(model, self.wdir / "adapter", adapter=frozen)
+                    self._keep(model, self.wdir / "adapter", frozen)
         self.epoch += 1  # loggers note the best epoch's result after the last epoch's
         self.run_callbacks("on_fit_epoch_end")
         self.epoch -= 1
+
+    def _keep(self, model: Grafted, folder: Path, adapter: bool | Literal["norm"] = False) -> None:
+        """Save the model, or its adapter, with a card and a picture."""
+        saved.save(model, folder, adapter=adapter)
+        predictions = self.save_dir / "val_batch0_pred.jpg"  # Ultralytics' plot, where plots are on
+        if predictions.is_file():
+            shutil.copyfile(predictions, folder / cards.PICTURE)
+        base_tensors = saved.read_saved(folder).base_tensors
+        text = cards.render_folder(model.config, folder, f"local-dir:{folder}", base_tensors)
+        write_text(folder / "README.md", text)
 
 
 class ZooTrainer(GraftTrainer, DetectionTrainer):

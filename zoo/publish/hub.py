@@ -56,13 +56,33 @@ def push_to_hub(
         HubError: The Hub refused or failed; nothing was published.
     """
     check_repo(repo_id)
-    address = f"hf-hub:{repo_id}"
-    card = cards.render_folder(model.config, folder, address) if folder else cards.render_model(model.config, address)
     with tempfile.TemporaryDirectory() as place:
         directory = saved.save(model, place, adapter=adapter)
+        base_tensors = saved.read_saved(directory).base_tensors
+        card = cards.render_folder(model.config, folder or directory, f"hf-hub:{repo_id}", base_tensors)
         if folder and (folder / cards.PICTURE).is_file():
             shutil.copyfile(folder / cards.PICTURE, directory / cards.PICTURE)
         return _commit(directory, card, repo_id, private, revision, token, message)
+
+
+def push_adapter(folder: Path, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:
+    """Publish an adapter's folder as it lies, which takes no base, with a card.
+
+    Args:
+        folder: What `zoo.save` or a training over a frozen base wrote.
+        repo_id: As in `push_to_hub`.
+        private: As in `push_to_hub`.
+        token: As in `push_to_hub`.
+
+    Raises:
+        OptionError: The repository's name is of no form that the Hub takes.
+        HubError: The Hub refused or failed; nothing was published.
+        WeightsError: The folder does not hold what its `config.json` says.
+    """
+    check_repo(repo_id)
+    found = saved.read_saved(folder)
+    card = cards.render_folder(found.config, folder, f"hf-hub:{repo_id}", found.base_tensors)
+    return _commit(folder, card, repo_id, private, None, token, "Upload an adapter of yolo-attention-zoo")
 
 
 def push(name: str, repo_id: str, *, private: bool = False, token: str | None = None) -> CommitInfo:

@@ -62,6 +62,7 @@ def render(name: str, repo_id: str | None = None) -> str:
         config,
         metrics=_metrics_of(entry),
         what=facts.what(config, entry.dataset),
+        adapter=_over(config, entry.base_tensors or None)[1],
         size=size,
         training=_training(entry),
         results=[_shipped(entry), *facts.of_tag(config, tag, entry.imgsz)],
@@ -71,32 +72,40 @@ def render(name: str, repo_id: str | None = None) -> str:
     )
 
 
-def render_model(config: ModelConfig, address: str) -> str:
+def render_model(config: ModelConfig, address: str, base_tensors: str | None = None) -> str:
     """The card of somebody's own model, of whose training nothing is known; it claims no metrics.
 
     Args:
         config: Of the model.
         address: What `zoo.create` takes.
+        base_tensors: For an adapter, the fingerprint of what its base lends it.
     """
     classes = config.class_names or [str(config.num_classes)]
-    code = f'import zoo\n\nmodel = zoo.create("{address}")'
-    return _card(config.name, config, what=facts.what(config), classes=classes, use=[_code("python", code)])
+    base, adapter = _over(config, base_tensors)
+    code = f'import zoo\n\nmodel = zoo.create("{address}"{base})'
+    return _card(
+        config.name, config, what=facts.what(config), classes=classes, adapter=adapter, use=[_code("python", code)]
+    )
 
 
-def render_run(config: ModelConfig, run: Run, address: str, *, picture: bool = False) -> str:
+def render_run(
+    config: ModelConfig, run: Run, address: str, base_tensors: str | None = None, *, picture: bool = False
+) -> str:
     """The card of a model that a training left, with what its record says.
 
     Args:
         config: Of the model.
         run: Of its training.
         address: What `zoo.create` takes.
+        base_tensors: As in `render_model`.
         picture: Whether `PICTURE` lies beside the card.
     """
     data = str(run.data.get("name") or "its training data")
+    base, adapter = _over(config, base_tensors, run)
     code = f"""import zoo
 from ultralytics.utils import ASSETS  # two pictures that come with Ultralytics
 
-model = zoo.YOLO("{address}")
+model = zoo.YOLO("{address}"{base})
 for found in model.predict(ASSETS / "bus.jpg", imgsz={run.imgsz}):
     print(found.boxes.cls, found.boxes.conf, found.boxes.xyxy)"""
     return _card(
@@ -107,6 +116,7 @@ for found in model.predict(ASSETS / "bus.jpg", imgsz={run.imgsz}):
         base_model=_base_model(config, run),
         what=facts.what(config, data),
         classes=config.class_names or [str(config.num_classes)],
+        adapter=adapter,
         picture=PICTURE if picture else "",
         training=facts.training_of(run),
         results=facts.results_of(run),
@@ -115,16 +125,22 @@ for found in model.predict(ASSETS / "bus.jpg", imgsz={run.imgsz}):
     )
 
 
-def render_folder(config: ModelConfig, folder: Path, address: str) -> str:
+def render_folder(config: ModelConfig, folder: Path, address: str, base_tensors: str | None = None) -> str:
     """The card of a saved model: with the record of its training where the folder is in `weights` of a run.
+
+    Args:
+        config: Of the model.
+        folder: Where it lies.
+        address: What `zoo.create` takes.
+        base_tensors: As in `render_model`.
 
     Raises:
         DataError: There is a `run.json`, and it is malformed.
     """
     run = folder.resolve().parents[1]
     if folder.resolve().parent.name != "weights" or not (run / runs.RECORD).is_file():
-        return render_model(config, address)
-    return render_run(config, runs.load(run), address, picture=(folder / PICTURE).is_file())
+        return render_model(config, address, base_tensors)
+    return render_run(config, runs.load(run), address, base_tensors, picture=(folder / PICTURE).is_file())
 
 
 def write(name: str | None = None) -> list[Path]:
@@ -204,6 +220,23 @@ def _base_model(config: ModelConfig, run: Run) -> str | None:
     return source.repo if source else None
 
 
+def _over(config: ModelConfig, base_tensors: str | None, run: Run | None = None) -> tuple[str, str]:
+    """For an adapter, the argument that names its base, and what to know of it; empty for a whole model."""
+    if base_tensors is None:
+        return "", ""
+    file, sha256 = f"{config.base_name}.pt", config.base_sha256
+    parent = (run and run.parent) or {}
+    if Path(str(parent.get("source"))).suffix in {".pt", ".safetensors"}:
+        file, sha256 = Path(parent["source"]).name, parent["sha256"]
+    of_sha256 = f" (sha256 {sha256})" if sha256 else ""
+    return (
+        f', base_weights="{file}"',
+        f"This is an adapter: the grafts, the head and, if they were trained, the batch norms of the base. All else "
+        f"comes from the {config.base_name} that it was trained over, `{file}`{of_sha256}, and over another base it is "
+        f"refused: the tensors that the base lends have the fingerprint `{base_tensors}`.",
+    )
+
+
 def _metrics_of(entry: Entry) -> list[EvalResult]:
     return [
         EvalResult("object-detection", entry.dataset.lower(), entry.dataset, metric, value, dataset_split=split)
@@ -254,22 +287,19 @@ decisions."""
 
 def _load_it(name: str, entry: Entry, repo_id: str | None) -> list[dict[str, str]]:
     architecture, tag = parse(name).architecture, parse(name).tag
+    base, _ = _over(registry.get_config(architecture), entry.base_tensors or None)
     pushed = [repo_id] if repo_id else [s.removeprefix("hf:") for s in entry.sources if s.startswith("hf:")]
-    from_hub = f'\nmodel = zoo.create("hf-hub:{pushed[0]}")  # the same, from the Hub' if pushed else ""
+    from_hub = f'\nmodel = zoo.create("hf-hub:{pushed[0]}"{base})  # the same, from the Hub' if pushed else ""
     comment = "" if tag == manifest.tags(architecture)[0] else "  # loads the default tag, not this one"
     loaded = f"""import zoo
 
-model = zoo.create("{name}", pretrained=True)  # a torch.nn.Module{from_hub}
-zoo.YOLO("{name}", pretrained=True).predict("image.jpg")  # the Ultralytics engine"""
+model = zoo.create("{name}", pretrained=True{base})  # a torch.nn.Module{from_hub}
+zoo.YOLO("{name}", pretrained=True{base}).predict("image.jpg")  # the Ultralytics engine"""
     by_torch = f"""import torch
 
-model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True){comment}"""
-    return [
-        _code("", _INSTALL),
-        _code("python", loaded),
-        _code("python", by_torch),
-        _code("", f"zoo predict {name} image.jpg"),
-    ]
+model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True{base}){comment}"""
+    use = [_code("", _INSTALL), _code("python", loaded), _code("python", by_torch)]
+    return use if base else [*use, _code("", f"zoo predict {name} image.jpg")]
 
 
 def _train_it(config: ModelConfig) -> list[dict[str, str]]:

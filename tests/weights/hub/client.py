@@ -15,7 +15,7 @@ import torch
 from huggingface_hub import constants
 
 import zoo
-from zoo import assets
+from zoo import assets, cli
 from zoo.publish import hub as publishing
 from zoo.publish import pull as pulling
 from zoo.publish import repository
@@ -64,6 +64,14 @@ def push_model(name: str, repo_id: str, **options: object) -> tuple[str, list[fl
         if tensor.is_floating_point():
             tensor.copy_(tensor.half())
     return zoo.push_to_hub(model, repo_id, **options).oid, fingerprint(model)
+
+
+def push_saved(folder: str, repo_id: str, **options: object) -> str:
+    return zoo.push_to_hub(zoo.create(f"local-dir:{folder}"), repo_id, **options).oid
+
+
+def command(*words: str) -> int:
+    return cli.main(list(words))
 
 
 def verify() -> list[str]:
