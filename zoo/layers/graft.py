@@ -27,4 +27,4 @@ class Graft(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.gamma[:, None, None] * self.block(x)
+        return torch.addcmul(x, self.gamma[:, None, None], self.block(x))
