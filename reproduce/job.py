@@ -17,7 +17,7 @@ SMOKE = {"epochs": 1, "batch": 4, "nbs": 4, "warmup_epochs": 0}
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the models of one data set are trained, `recipes/<name>.yaml`; the name is the weights' tag.
+    """How the models of one data set are trained, `recipes/<name>.yaml`.
 
     Attributes:
         name: The file's.
@@ -26,6 +26,7 @@ class Recipe:
         train: Ultralytics' training settings, from scratch.
         pretrained: What differs from base weights.
         frozen: What differs further where the base stays as it is.
+        tag: Of the weights; the recipe's name where its file gives none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     train: Mapping[str, Any]
     pretrained: Mapping[str, Any] = field(default_factory=dict)
     frozen: Mapping[str, Any] = field(default_factory=dict)
+    tag: str = ""
 
 
 def recipes() -> list[str]:
@@ -43,7 +45,7 @@ def recipes() -> list[str]:
 
 def load_recipe(name: str) -> Recipe:
     """Read a recipe that `recipes` names."""
-    return Recipe(name, **yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")))
+    return Recipe(name, **{"tag": name} | yaml.safe_load((RECIPES / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 @dataclass(frozen=True)

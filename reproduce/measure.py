@@ -57,7 +57,9 @@ def measure(job: Job, data: Path) -> dict[str, Any]:
         "freeze_base": job.freeze_base or "",
         "settings": " ".join(job.settings),
         "params": sum(parameter.numel() for parameter in model.parameters()),
-        "params_trained": sum(parameter.numel() for parameter in learning(model, job.freeze_base)),
+        "params_trained": sum(
+            parameter.numel() for parameter in learning(model, job.freeze_base, settings.get("freeze", 0))
+        ),
         "gflops_640": round(gflops(model, 640), 3),
     }
     for split in ("val", "test"):

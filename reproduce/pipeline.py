@@ -143,9 +143,9 @@ def ship(job: Job, recipe: Recipe) -> dict[str, Any]:
         started_from=started_from(row["base_weights"]),
     )
     if job.freeze_base:
-        repository.add(folder, f"{job.model}.{job.recipe}-adapter", facts, base_weights=job.base_weights)
+        repository.add(folder, f"{job.model}.{recipe.tag}-adapter", facts, base_weights=job.base_weights)
     else:
-        repository.add(folder, f"{job.model}.{job.recipe}", facts)
+        repository.add(folder, f"{job.model}.{recipe.tag}", facts)
     return row
 
 

@@ -27,11 +27,14 @@ STEPS = 2
 SAMPLE = 4
 
 
-def learning(model: nn.Module, freeze_base: str | bool) -> list[nn.Parameter]:
-    """What a training changes: all, or grafts and head, with "norm" also the base's BatchNorm."""
+def learning(model: nn.Module, freeze_base: str | bool, freeze: int = 0) -> list[nn.Parameter]:
+    """What a training changes: all but the first `freeze` layers, or grafts and head, with "norm" also BatchNorm."""
+    if not freeze_base:
+        frozen = tuple(f"model.{index}." for index in range(freeze))
+        return [p for name, p in model.named_parameters() if not name.startswith(frozen)]
     norms = {f"{name}." for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
     changed = ("grafts.", f"model.{len(model.model) - 1}.", *(norms if freeze_base == "norm" else ()))
-    return [p for name, p in model.named_parameters() if not freeze_base or name.startswith(changed)]
+    return [p for name, p in model.named_parameters() if name.startswith(changed)]
 
 
 def estimate(job: Job) -> dict[str, Any]:
@@ -78,7 +81,8 @@ def measure_step(job: Job, num_classes: int, imgsz: int) -> dict[str, float]:
     model.args = get_cfg()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for parameter in learning(model, job.freeze_base):
+    learned = learning(model, job.freeze_base, job.training().get("freeze", 0))
+    for parameter in learned:
         parameter.requires_grad_()
     batch = _random_batch(num_classes, imgsz)
     half = job.training().get("amp") == "bf16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -100,12 +104,12 @@ def measure_step(job: Job, num_classes: int, imgsz: int) -> dict[str, float]:
     weights = sum(parameter.nbytes for parameter in model.parameters())
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
         step(half)
-    learned = sum(parameter.nbytes for parameter in learning(model, job.freeze_base))
+    changing = sum(parameter.nbytes for parameter in learned)
     return {
         "seconds": statistics.median(step(half) for _ in range(STEPS)) / SAMPLE,
         "operations": counter.get_total_flops() / SAMPLE,
         "bytes": max(0, sum(kept.values()) - weights) / SAMPLE / (1 if half else 2),
-        "state": 2 * weights + 3 * learned,  # the weights and their average; gradients and Adam's two moments
+        "state": 2 * weights + 3 * changing,  # the weights and their average; gradients and Adam's two moments
     }
 
 

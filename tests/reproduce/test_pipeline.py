@@ -191,6 +191,8 @@ def test_what_a_training_changes(freeze_base):
     alone = sum(p.numel() for part in (model.grafts, model.model[-1]) for p in part.parameters())
     expected = {False: sum(p.numel() for p in model.parameters()), True: alone, "norm": alone + norms}
     assert sum(p.numel() for p in plan.learning(model, freeze_base)) == expected[freeze_base]
+    grafts = sum(p.numel() for p in model.grafts.parameters())
+    assert sum(p.numel() for p in plan.learning(model, False, len(model.model))) == grafts
 
 
 def test_a_dry_run_is_json_alone_and_leaves_nothing(tmp_path):

@@ -41,6 +41,8 @@ def test_the_first_tag_is_the_default(monkeypatch, tmp_path):
     assert manifest.tags("yolov8n") == ("b", "a")
     assert manifest.find("yolov8n")[0] == "yolov8n.b"
     assert manifest.tags("yolov8s") == ()
+    manifest.add("yolov8n.coco", entry())
+    assert manifest.tags("yolov8n") == ("coco", "b", "a"), "everyday classes are what a name without a tag means"
 
 
 def test_a_source_is_added_once(monkeypatch, tmp_path):

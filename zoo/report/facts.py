@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -19,6 +20,7 @@ from zoo.report import runs
 from zoo.report.comparison import METRIC, SIZES, Comparison, Line, compare
 from zoo.report.runs import Run
 from zoo.report.statistics import Estimate
+from zoo.weights.manifest import Entry
 
 # By the verdict of a difference against the plain base.
 _VERDICTS = {
@@ -28,6 +30,7 @@ _VERDICTS = {
     "one seed": "One seed cannot say whether the attention helps.",
     "unknown": "The plain base was not trained under the same seeds: whether the attention helps is not known.",
 }
+_RECIPE = re.compile(r"reproduce[ /](\w+)")
 _ROLES = {"base": "plain base", "widened": "widened base"}
 
 
@@ -90,20 +93,22 @@ def _latency(info: ModelInfo) -> list[str]:
     return said
 
 
-def of_tag(config: ModelConfig, tag: str, imgsz: int) -> list[dict[str, Any]]:
+def of_weights(config: ModelConfig, tag: str, entry: Entry) -> list[dict[str, Any]]:
     """What the recorded runs of a model and of its controls say about the attention, a part for each way to train."""
+    recipe = _RECIPE.search(entry.recipe)
+    data = recipe[1] if recipe else tag
     found = [
         (each, line)
-        for each in _comparisons(tag)
+        for each in _comparisons(data)
         for line in each.lines
-        if line.label == config.name and line.score and line.runs[0].imgsz == imgsz
+        if line.label == config.name and line.score and line.runs[0].imgsz == entry.imgsz
     ]
     if not found:
-        said = f"`results/{tag}.csv` records no complete run at this resolution; the value above is of one seed."
+        said = f"`results/{data}.csv` records no complete run at this resolution; the value above is of one seed."
         return [{"text": said}]
     return [
         {
-            "text": f"Over the seeds of `results/{tag}.csv` ({each.title}), validation {METRIC} with 95 % intervals "
+            "text": f"Over the seeds of `results/{data}.csv` ({each.title}), validation {METRIC} with 95 % intervals "
             "(`docs/PROTOCOL.md`):",
             "said": _said(line),
             "verdict": _verdict(line) if config.grafts else "",
@@ -262,8 +267,8 @@ def _recorded() -> list[str]:
     return sorted(file.stem for file in (assets.root() / "results").glob("*.csv") if _comparisons(file.stem))
 
 
-def _comparisons(tag: str) -> Sequence[Comparison]:
-    file = assets.root() / "results" / f"{tag}.csv"
+def _comparisons(data: str) -> Sequence[Comparison]:
+    file = assets.root() / "results" / f"{data}.csv"
     return _compared(file, file.stat().st_mtime_ns) if file.is_file() else ()
 
 

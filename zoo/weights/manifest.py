@@ -24,6 +24,9 @@ from zoo.names import parse
 SCHEMA = 2
 """Of what is written; 2 added `base_tensors`, and manifests of schema 1 are read as before."""
 
+FIRST_TAG = "coco"
+"""The default of every architecture that has it."""
+
 _NAME = re.compile(r"[a-z0-9_]{1,64}\.[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _HF_SOURCE = re.compile(r"hf:[\w.-]{1,96}/[\w.-]{1,96}@[0-9a-f]{40}", re.ASCII)
 
@@ -211,7 +214,8 @@ def check_name(name: Any) -> None:
 def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -> None:
     """Add an entry, or replace the one of the same name where it stands.
 
-    Safe with several processes; the manifest is never seen half-written.
+    Weights of COCO's everyday classes come first, so that they are an architecture's default. Safe with several
+    processes; the manifest is never seen half-written.
 
     Raises:
         ManifestError: The name is not `<architecture>.<tag>`, or the entry or the file is malformed.
@@ -223,6 +227,7 @@ def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -
     file = file or path()
     with FileLock(file.with_name(f".{file.name}.lock")):
         weights = {**(entries(file) if file.exists() else {}), name: entry}
+        weights = dict(sorted(weights.items(), key=lambda item: not item[0].endswith(f".{FIRST_TAG}")))
         data = {"schema": SCHEMA, "weights": {key: value.to_dict() for key, value in weights.items()}}
         write_text(file, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
