@@ -1,7 +1,8 @@
 """`python -m tests.kill [ROUNDS]`: kill -9 at random moments; what was whole before is whole after, and goes on.
 
 Each round starts one of the tasks in a process of its own, kills it after a random part of the time it takes, checks
-what it left, and runs the same once more to the end. The table of rounds goes to `results/kill.csv`.
+what it left, and runs the same once more to the end. Each round is a row of `results/kill.csv`, whose rounds are not
+played again: it may be stopped, and the same command goes on.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ class Task:
         check: Raises if what is on disk is neither absent nor whole.
         done: Raises unless the task has reached its end.
         environment: Beside this process's.
-        seconds: What it takes from start to end.
     """
 
     name: str
@@ -50,7 +50,6 @@ class Task:
     check: Callable[[], None]
     done: Callable[[], None]
     environment: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def start(self) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "YOLO_OFFLINE": "1", **self.environment}
@@ -71,7 +70,7 @@ def training(folder: Path) -> Task:
     data, weights = write_data(folder / "data"), folder / "run" / "weights"
 
     def command() -> list[str]:
-        if (weights / "last.pt").is_file() and not (weights / "zoo").is_dir():
+        if (weights / "last.pt").is_file() and runs.load(folder / "run").status != "ended":
             return ["-m", "zoo", "train", str(weights / "last.pt"), "resume=True", "device=cpu"]
         where = [f"data={data}", f"project={folder}", "name=run", "exist_ok=True"]
         return ["-m", "zoo", "train", "yolov8n_dattn", *where, "epochs=3", *QUICK]
@@ -164,28 +163,25 @@ def _absent_or_whole(folder: Path) -> None:
         _whole(folder)
 
 
-def measure(task: Task) -> None:
-    """How long the task takes when nobody kills it."""
-    start = time.monotonic()
-    task.finish()
-    task.seconds = time.monotonic() - start
+def measure(maker: Callable[[Path], Task]) -> float:
+    """How many seconds a task takes when nobody kills it."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = maker(Path(folder))
+        start = time.monotonic()
+        task.finish()
+        return time.monotonic() - start
 
 
-def kill(task: Task, moment: float) -> dict[str, str]:
-    """One round; returns its row."""
+def kill(task: Task, seconds: float) -> dict[str, str]:
+    """Kill it after some seconds, and let it go on; returns what came of it."""
     process = task.start()
-    time.sleep(moment * task.seconds)
+    time.sleep(seconds)
     ended = process.poll() is not None
     if not ended:
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    row = {
-        "task": task.name,
-        "moment": f"{moment:.3f}",
-        "killed": "no" if ended else "yes",
-        "left": "whole",
-        "went_on": "yes",
-    }
+    row = {"task": task.name, "seconds": f"{seconds:.2f}", "killed": "no" if ended else "yes"}
+    row |= {"left": "whole", "went_on": "yes"}
     try:
         task.check()
     except (ZooError, AssertionError) as error:
@@ -198,23 +194,25 @@ def kill(task: Task, moment: float) -> dict[str, str]:
 
 
 def main(rounds: int) -> int:
-    """Run the rounds, fewest of what takes longest; returns how many went wrong."""
+    """Play the rounds that the table lacks, fewest of what takes longest; returns how many went wrong."""
     chance = random.Random(0)
     hub = Hub()
-    makers = {training: 9, saving: 10, partial(pushing, hub=hub): 10, partial(downloading, hub=hub): 9, comparing: 2}
-    rows: list[dict[str, str]] = []
-    for maker, parts in makers.items():
-        with tempfile.TemporaryDirectory() as first:
-            fresh = maker(Path(first))
-            measure(fresh)
-        for _ in range(max(1, rounds * parts // sum(makers.values()))):
-            with tempfile.TemporaryDirectory() as folder:
-                hub.commits.clear()
-                task = maker(Path(folder))
-                task.seconds = fresh.seconds
-                rows.append({**kill(task, chance.random()), **records.environment()})
-                print({key: rows[-1][key] for key in ("task", "moment", "killed", "left", "went_on")}, flush=True)
-    records.write(RESULTS, rows)
+    parts = {training: 9, saving: 10, partial(pushing, hub=hub): 10, partial(downloading, hub=hub): 9, comparing: 2}
+    lengths: dict[Callable[[Path], Task], float] = {}
+    rows = records.read(RESULTS)
+    for number in range(rounds):
+        [maker] = chance.choices(list(parts), list(parts.values()))
+        moment = chance.random()
+        if any(row["round"] == str(number) for row in rows):
+            continue
+        if maker not in lengths:
+            lengths[maker] = measure(maker)
+        hub.commits.clear()
+        with tempfile.TemporaryDirectory() as folder:
+            found = kill(maker(Path(folder)), moment * lengths[maker])
+        rows.append({"round": str(number), "moment": f"{moment:.3f}", **found, **records.environment()})
+        records.write(RESULTS, rows)
+        print(found, flush=True)
     return sum(row["left"] != "whole" or row["went_on"] != "yes" for row in rows)
 
 

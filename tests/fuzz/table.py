@@ -1,6 +1,7 @@
-"""`python -m tests.fuzz.table [SECONDS] [TARGET ...]`: atheris, a row a target in `results/fuzz.csv`.
+"""`python -m tests.fuzz.table [SECONDS [TARGET ...] [OPTION ...]]`: atheris, a row a target in `results/fuzz.csv`.
 
 Ten minutes each unless said otherwise. A target's row replaces its earlier one, so that it may be stopped in between.
+Options are those of `tests.fuzz`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ COUNTED = {
 }
 
 
-def fuzz(target: str, seconds: int) -> dict[str, object]:
+def fuzz(target: str, seconds: int, options: list[str]) -> dict[str, object]:
     """Run one target; its row. Bytes that did harm stay in the working directory."""
     with tempfile.TemporaryDirectory() as learned:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZ_CORPUS": learned}
-        command = [sys.executable, "-m", "tests.fuzz", target, str(seconds)]
+        command = [sys.executable, "-m", "tests.fuzz", target, str(seconds), *options]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
     if done.returncode:
         print(done.stderr[-3000:], flush=True)
@@ -45,11 +46,11 @@ def fuzz(target: str, seconds: int) -> dict[str, object]:
     }
 
 
-def main(seconds: int, targets: list[str]) -> int:
+def main(seconds: int, targets: list[str], options: list[str]) -> int:
     """Fuzz the targets; returns how many crashed."""
     crashed = 0
     for target in targets:
-        row = fuzz(target, seconds)
+        row = fuzz(target, seconds, options)
         crashed += int(row["crashes"] != 0)
         rows = {earlier["target"]: earlier for earlier in records.read(TABLE)} | {target: row}
         records.write(TABLE, [rows[name] for name in TARGETS if name in rows])
@@ -58,5 +59,6 @@ def main(seconds: int, targets: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv[2:] or list(TARGETS)
-    sys.exit(min(main(int(sys.argv[1]) if len(sys.argv) > 1 else 600, chosen), 1))
+    options = [word for word in sys.argv[2:] if word.startswith("-")]
+    chosen = [word for word in sys.argv[2:] if word not in options] or list(TARGETS)
+    sys.exit(min(main(int(sys.argv[1]) if len(sys.argv) > 1 else 600, chosen, options), 1))
