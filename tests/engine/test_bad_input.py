@@ -145,6 +145,25 @@ def test_a_kill_while_checkpoints_are_stripped_leaves_them_whole(settings, tmp_p
         assert "9" in load_checkpoint(tmp_path / "run" / "weights" / name)[0].grafts
 
 
+@pytest.mark.fast
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("verb", ["train", "val", "predict", "track", "export", "benchmark", "tune"])
+@pytest.mark.parametrize("device", [0, "cuda:1", [0, 1]], ids=str)
+def test_a_gpu_that_is_not_there(verb, device, data, tmp_path):
+    engine = zoo.YOLO("yolov8n")
+    settings = {"source": str(data.parent)} if verb in {"predict", "track"} else {"data": str(data)}
+    with pytest.raises(OptionError, match=r"device .* is not available; PyTorch sees no CUDA device"):
+        getattr(engine, verb)(**settings, device=device, project=str(tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.fast
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_tensorrt_needs_a_gpu():
+    with pytest.raises(OptionError, match="device 0 is not available"):
+        zoo.YOLO("yolov8n").export(format="engine")
+
+
 def test_a_folder_does_not_hide_the_model_of_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "yolov8n_dattn").mkdir()

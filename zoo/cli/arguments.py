@@ -105,26 +105,6 @@ def check_data(settings: dict[str, Any]) -> None:
     data.read(settings["data"])
 
 
-def check_device(device: str | int | None) -> str | int | None:
-    """The device, once it is seen to exist.
-
-    Raises:
-        OptionError: It does not.
-    """
-    from ultralytics.utils.torch_utils import select_device
-
-    try:
-        chosen = select_device("" if device is None else device, verbose=False)
-        if "mps" in str(device) and "mps" not in str(chosen):
-            raise ValueError(device)  # for which Ultralytics takes the CPU without a word
-    except (ValueError, RuntimeError, AssertionError) as error:
-        import torch
-
-        found = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
-        raise OptionError(f"device {device!r} is not available; PyTorch sees {found}. Use device cpu.") from error
-    return device
-
-
 def fraction(text: str) -> float:
     """A number between 0 and 1."""
     try:

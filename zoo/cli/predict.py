@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
-from zoo.cli.arguments import MODEL, Add, check_device, fraction, load, natural, pixels
+from zoo.cli.arguments import MODEL, Add, fraction, load, natural, pixels
+from zoo.engine.settings import check_device
 from zoo.errors import DataError, FormatError, OptionError, ZooError, one_line
 from zoo.predict import sources as finding
 

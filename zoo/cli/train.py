@@ -6,8 +6,8 @@ from typing import Any
 
 from zoo import info
 from zoo.cli import table
-from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, check_device, load
-from zoo.engine.settings import TRAIN_ONLY, parse_settings
+from zoo.cli.arguments import MODEL, SETTINGS, Add, check_data, load
+from zoo.engine.settings import TRAIN_ONLY, check_device, parse_settings
 from zoo.errors import OptionError
 from zoo.names import parse
 

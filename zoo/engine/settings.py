@@ -68,3 +68,26 @@ def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) ->
         raise OptionError(
             f"imgsz={imgsz} is no number of pixels; write imgsz=640, or imgsz=[480,640] for height, width."
         )
+
+
+def check_device(device: str | int | None) -> str | int | None:
+    """The device, once it is seen to exist.
+
+    Args:
+        device: As Ultralytics takes it; `None` for its choice, which always exists.
+
+    Raises:
+        OptionError: It does not exist.
+    """
+    from ultralytics.utils.torch_utils import select_device
+
+    try:
+        chosen = select_device("" if device is None else device, verbose=False)
+        if "mps" in str(device) and "mps" not in str(chosen):
+            raise ValueError(device)  # for which Ultralytics takes the CPU without a word
+    except (ValueError, RuntimeError, AssertionError) as error:
+        import torch
+
+        found = f"cuda:0 to cuda:{torch.cuda.device_count() - 1}" if torch.cuda.is_available() else "no CUDA device"
+        raise OptionError(f"device {device!r} is not available; PyTorch sees {found}. Use device cpu.") from error
+    return device

@@ -15,7 +15,7 @@ from ultralytics.nn.tasks import load_checkpoint
 
 from zoo.detector import CLASS_BRANCHES, MODELS
 from zoo.engine import classes, data, parent, quirks
-from zoo.engine.settings import TRAIN_ONLY, check_settings
+from zoo.engine.settings import TRAIN_ONLY, check_device, check_settings
 from zoo.engine.trainer import TRAINERS
 from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
@@ -80,11 +80,12 @@ class YOLO(ultralytics.YOLO):
             Ultralytics' metrics; one a data set when `data` is a list.
 
         Raises:
-            OptionError: A setting is unknown or impossible, or there is nothing to resume.
+            OptionError: A setting is unknown or impossible, the device does not exist, or there is nothing to resume.
             DataError: The data YAML, an image or a label is unusable.
         """
         self._check_is_pytorch_model()
         check_settings(settings, also=TRAIN_ONLY)
+        check_device(settings.get("device"))
         if freeze_base := settings.pop("freeze_base", False):
             if settings.get("freeze") is not None:
                 raise OptionError("freeze and freeze_base exclude each other; freeze_base freezes all but the head.")
@@ -117,7 +118,9 @@ class YOLO(ultralytics.YOLO):
 
         Raises:
             DataError: The data have other classes than the weights, or cannot be read.
+            OptionError: The device does not exist.
         """
+        check_device(settings.get("device"))
         file = str(settings.get("data") or self.overrides.get("data"))
         with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
             if not settings.get("single_cls") and (names := data.class_names(file)):
@@ -130,15 +133,33 @@ class YOLO(ultralytics.YOLO):
             return super().val(validator, **quirks.write_below_working_directory(settings, "val"))
 
     def predict(self, *args: Any, **settings: Any) -> Any:
-        """Predict as Ultralytics does; what is saved goes to `./runs/predict` unless `project` says otherwise."""
+        """Predict as Ultralytics does; what is saved goes to `./runs/predict` unless `project` says otherwise.
+
+        Raises:
+            OptionError: The device does not exist.
+        """
+        check_device(settings.get("device"))
         verb = settings.get("mode", "predict")
         return super().predict(*args, **quirks.write_below_working_directory(settings, verb))
+
+    def export(self, **settings: Any) -> str:
+        """Export as Ultralytics does.
+
+        Raises:
+            OptionError: The device does not exist; `format="engine"` needs a GPU.
+        """
+        check_device(0 if settings.get("format") == "engine" else settings.get("device"))
+        return super().export(**settings)
 
     def tune(self, *args: Any, **settings: Any) -> Any:
         """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
 
         Ultralytics starts its own command for every trial, which would refuse the grafts.
+
+        Raises:
+            OptionError: The device does not exist.
         """
+        check_device(settings.get("device"))
         settings = quirks.write_below_working_directory(settings, "tune")
         trials = quirks.trials_trained_by(lambda: self._smart_load("trainer"))
         with checkpoint.opening(trust=self._trust), trials, quirks.data_beside_its_yaml():
@@ -150,7 +171,12 @@ class YOLO(ultralytics.YOLO):
             return super().load(weights)
 
     def benchmark(self, *args: Any, **settings: Any) -> Any:
-        """Compare the export formats, as Ultralytics does."""
+        """Compare the export formats, as Ultralytics does.
+
+        Raises:
+            OptionError: The device does not exist.
+        """
+        check_device(settings.get("device"))
         with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
             return super().benchmark(*args, **settings)
 
