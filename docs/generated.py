@@ -1,12 +1,11 @@
-"""What mkdocs puts into pages when it builds: tables from the registry, the blocks and the manifest, never typed."""
+"""What mkdocs puts into pages when it builds: tables from the registry and the manifest, never typed."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import zoo
-from zoo.layers import blocks
-from zoo.layers.mechanisms import Paper
 from zoo.weights import manifest
 
 
@@ -48,17 +47,12 @@ def _weights() -> str:
     return _table(["weights", "data", "classes", "px", "val mAP50", "val mAP50-95", "licence"], rows)
 
 
-def _blocks() -> str:
-    return _table(
-        ["block", "what it does", "source", "to know"],
-        [[f"`{each.name}`", each.idea, _source(each.paper), each.warning] for each in blocks.describe()],
-    )
+def _compared() -> str:
+    """Links to the pages of comparisons that lie beside this file, none if there are none."""
+    pages = sorted(Path(__file__).parent.glob("compare-*.html"))
+    titles = {page: re.search(r"<title>(.*?)</title>", page.read_text(encoding="utf-8")) for page in pages}
+    links = [f"- [{title[1] if title else page.stem}]({page.name})" for page, title in titles.items()]
+    return "\n".join(["Comparisons that were run here, as `zoo compare` wrote them:\n", *links]) if links else ""
 
 
-def _source(paper: Paper | None) -> str:
-    if paper is None:
-        return ""
-    return f"[{paper.title}]({paper.link}), {paper.year}" if paper.link else f"{paper.title}, {paper.year}"
-
-
-TABLES = {"models": _models, "weights": _weights, "blocks": _blocks}
+TABLES = {"models": _models, "weights": _weights, "compared": _compared}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -39,9 +40,34 @@ def test_nothing_is_loaded_from_elsewhere(site):
 
 
 def test_tables_are_of_the_registry(site):
-    gallery, mechanisms = (site / "gallery.html").read_text(), (site / "mechanisms.html").read_text()
+    gallery = (site / "gallery.html").read_text()
     assert all(f"<code>{name}</code>" in gallery for name in zoo.list_models())
-    assert all(f"<code>{each.name}</code>" in mechanisms for each in blocks.describe())
+
+
+def test_every_block_has_its_section(site):
+    """Formula, drawings that exist, cost, when to use it, and what was measured or that nothing was."""
+    page = (site / "mechanisms.html").read_text()
+    sections = {part.partition('"')[0]: part for part in page.split('<h2 id="')[1:]}
+    assert {each.name for each in blocks.describe() if each.origin != "registered"} == set(sections)
+    for name, section in sections.items():
+        assert f"<code>{name}</code>" in section
+        [formula] = re.findall(r"<math.*?</math>", section, re.DOTALL)
+        assert "\\" not in formula and "merror" not in formula, name
+        pictures = re.findall(r'<img[^>]*src="?([^" >]+)', section)
+        assert pictures and all((site / file).stat().st_size > 2000 for file in pictures), name
+        for word in ("When.", "Cost.", "Measured."):
+            assert f"<strong>{word}</strong>" in section, name
+        assert "thousand parameters" in section and ("No run yet" in section or "seeds" in section), name
+
+
+def test_a_comparison_beside_the_pages_is_linked(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs" / "generated.py")
+    hook = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(hook)
+    monkeypatch.setattr(hook, "__file__", str(tmp_path / "generated.py"))
+    assert hook.on_page_markdown("<!-- generated: compared -->") == ""
+    (tmp_path / "compare-mine.html").write_text("<html><title>Three models on mine</title></html>")
+    assert "- [Three models on mine](compare-mine.html)" in hook.on_page_markdown("<!-- generated: compared -->")
 
 
 @pytest.mark.slow

@@ -9,22 +9,28 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import Formatter, PercentFormatter
 from torch import Tensor
 
 from zoo.errors import OptionError
 from zoo.explain.looks import Detections, Explanation, Look
 from zoo.files import replacing
 from zoo.layers.attention import Descriptors, Gates, Points
+from zoo.predict.draw import place
 
 BLUE, ORANGE, GREEN, INK = "#0072B2", "#E69F00", "#009E73", "#1a1a1a"
 HEAT = "cividis"
 FORMATS = ("png", "svg", "pdf", "webp", "jpg")
 PANEL = 4.2
 COLUMNS = 4
+LABEL = 6.5
 MOST_ARROWS = 60
+LEAST_STRENGTH = 0.05
+"""Of a point that is drawn by its weight, relative to the heaviest."""
+LEAST_CELL = 0.02
+"""Of the picture's width: a query's cell that is smaller is a cross."""
 LEAST_SPAN = 1e-3
 """Of an axis of factors: below it, rounding would look like a difference between channels."""
 
@@ -50,7 +56,7 @@ def draw(explanation: Explanation) -> Figure:
 
     Panels of a graft: how much it changes its map at each place, then what its block says of itself.
     """
-    groups = [_detection_panels(explanation), *(_graft_panels(explanation, look) for look in explanation.looks)]
+    groups = [_detection_panels(explanation), *(graft_panels(explanation, look) for look in explanation.looks)]
     rows = [group[start : start + COLUMNS] for group in groups for start in range(0, len(group), COLUMNS)]
     height, width = explanation.picture.shape[:2]
     tall = min(max(height / width, 0.5), 1.6)
@@ -58,10 +64,10 @@ def draw(explanation: Explanation) -> Figure:
     figure = Figure(figsize=(PANEL * columns, (PANEL * tall + 0.55) * len(rows)), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, panels in zip(grid, rows, strict=True):
-        for place, panel in zip(axes, panels, strict=False):
-            panel(place)
-        for place in axes[len(panels) :]:
-            place.set_axis_off()
+        for spot, panel in zip(axes, panels, strict=False):
+            panel(spot)
+        for spot in axes[len(panels) :]:
+            spot.set_axis_off()
     return figure
 
 
@@ -78,7 +84,9 @@ def _detection_panels(found: Explanation) -> list[Painter]:
     return [with_grafts, without_grafts]
 
 
-def _graft_panels(found: Explanation, look: Look) -> list[Painter]:
+def graft_panels(found: Explanation, look: Look) -> list[Painter]:
+    """How much a graft changes its map at each place, then what its block says of itself: one drawing each."""
+
     def change(axes: Axes) -> None:
         _show(axes, found, f"{look.block} at {look.place}\n{look.effect}")
         _heat(axes, found, torch.from_numpy(look.change), look)
@@ -109,56 +117,98 @@ def _count(found: Detections) -> str:
 
 def _boxes(axes: Axes, found: Explanation, detections: Detections, color: str, alone: list[int]) -> None:
     """Detections of one side; those that the other side lacks are orange and dashed."""
-    for number, (left, top, right, bottom) in enumerate(detections.boxes.tolist()):
+    height, width = found.picture.shape[:2]
+    boxes = detections.boxes.cpu().numpy()
+    texts = [
+        f"{number} {found.names[int(kind)]} {score:.2f}"
+        for number, (kind, score) in enumerate(zip(detections.classes, detections.scores, strict=True))
+    ]
+    points = np.array([[0.62 * LABEL * len(text) + 2, 1.5 * LABEL] for text in texts]).reshape(-1, 2)
+    corners = place(boxes, points / 72 / PANEL * width, (width, height))
+    for number, ((left, top, right, bottom), (x, y), text) in enumerate(zip(boxes, corners, texts, strict=True)):
         edge, style = (ORANGE, "--") if number in alone else (color, "-")
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=edge, ls=style, lw=1.6))
-        text = f"{number} {found.names[int(detections.classes[number])]} {detections.scores[number]:.2f}"
-        axes.text(
-            left,
-            top,
-            text,
-            fontsize=6.5,
-            color="white",
-            va="bottom",
-            clip_on=True,
-            bbox={"facecolor": edge, "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-        )
+        label = {"facecolor": edge, "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+        axes.text(x, y, text, fontsize=LABEL, color="white", va="top", clip_on=True, bbox=label)
 
 
-def _heat(axes: Axes, found: Explanation, values: Tensor, look: Look) -> None:
-    """A map over the picture, with the scale of its colours."""
-    rows, columns = values.shape
-    corners = torch.tensor([[-0.5, -0.5], [rows - 0.5, columns - 0.5]])
+def _heat(
+    axes: Axes,
+    found: Explanation,
+    values: Tensor,
+    look: Look,
+    first: Tensor | None = None,
+    side: float = 1.0,
+    format: Formatter | None = None,
+) -> None:
+    """A map over the picture, with the scale of its colours.
+
+    Args:
+        axes: Where to draw.
+        found: The explanation.
+        values: `(rows, columns)`; what is not a number stays clear.
+        look: The graft whose map it is.
+        first: Row and column on that map of the first value's middle, by default those of its first pixel.
+        side: Pixels of the map that a value stands for, along each side.
+        format: Of the scale.
+    """
+    first = torch.zeros(2) if first is None else first
+    corners = torch.stack((first, first + side * torch.tensor(values.shape))) - side / 2
     (left, top), (right, bottom) = found.to_picture(corners, look.stride).tolist()
     shown = axes.imshow(values.numpy(), extent=(left, right, bottom, top), cmap=HEAT, alpha=0.72)
-    axes.figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.01).ax.tick_params(labelsize=7)
+    height, width = found.picture.shape[:2]
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.figure.colorbar(shown, ax=axes, fraction=0.04, pad=0.01, format=format).ax.tick_params(labelsize=7)
 
 
 def _points(axes: Axes, found: Explanation, look: Look, name: str, part: Points) -> None:
-    """Where the query of a graft reads: points sized by weight, with arrows from where they were."""
-    weights = part.weights[0, :, 0].float().cpu()
-    where = found.to_picture(part.positions[0, :, 0].float().cpu(), look.stride)
-    seen = weights > 0
-    heads, count = weights.shape
-    _show(axes, found, f"{name}: {heads} head{'s' * (heads != 1)}, {int(seen.sum(1).max())} of {count} points each")
+    """Where the query of a graft reads, and how much: as cells of the map, or as points with their movements."""
     edge = found.to_picture(torch.tensor(look.cell).float() + torch.tensor([[-0.5, -0.5], [0.5, 0.5]]), look.stride)
     (left, top), (right, bottom) = edge.tolist()
+    still = part.origins is None and bool((part.positions == part.positions[:, :1]).all())
+    (_cells if still else _moved)(axes, found, look, name, part)
+    if right - left < LEAST_CELL * found.picture.shape[1]:
+        axes.plot((left + right) / 2, (top + bottom) / 2, marker="+", color=ORANGE, markersize=10, markeredgewidth=2)
+    else:
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=ORANGE, lw=2))
+
+
+def _cells(axes: Axes, found: Explanation, look: Look, name: str, part: Points) -> None:
+    """Points that all heads share and that lie on a grid: what each is given, on average over the heads."""
+    weights = part.weights[0, :, 0].float().cpu().mean(0)
+    seen = weights > 0
+    where = part.positions[0, 0, 0].float().cpu()[seen]
+    gaps = torch.cat([torch.unique(axis).diff() for axis in where.unbind(1)])
+    side = float(gaps.min()) if len(gaps) else 1.0
+    first = where.amin(0)
+    rows, columns = ((where - first) / side).round().long().unbind(1)
+    values = torch.full((int(rows.max()) + 1, int(columns.max()) + 1), torch.nan)
+    values[rows, columns] = weights[seen]
+    heads = part.weights.shape[1]
+    of_heads = f", mean of {heads} heads" if heads > 1 else ""
+    _show(axes, found, f"{name}\nweights of {int(seen.sum())} places{of_heads}")
+    _heat(axes, found, values, look, first, side, PercentFormatter(1))
+
+
+def _moved(axes: Axes, found: Explanation, look: Look, name: str, part: Points) -> None:
+    """Points sized by weight, with arrows from where they were; those of little weight are dots."""
+    weights = part.weights[0, :, 0].float().cpu()
+    where = found.to_picture(part.positions[0, :, 0].float().cpu(), look.stride)
+    heads, count = weights.shape
+    _show(axes, found, f"{name}\n{heads} head{'s' * (heads != 1)}, {count} points each")
     strength = weights / weights.max()
+    strong = strength >= LEAST_STRENGTH
+    axes.scatter(*where[~strong].unbind(1), s=2, c=INK, linewidths=0, alpha=0.5)
     if part.origins is not None:
         origins = found.to_picture(part.origins[0, :, 0].float().cpu(), look.stride)
-        strongest = strength.flatten().topk(min(MOST_ARROWS, strength.numel())).indices
-        lines = torch.stack((origins.flatten(0, 1), where.flatten(0, 1)), 1)[strongest]
-        axes.add_collection(LineCollection(list(lines.numpy()), colors="white", linewidths=0.8, alpha=0.9))
-    else:
-        outer = where[seen]
-        half = torch.tensor(look.stride).flip(0) / found.scale / 2
-        (x0, y0), (x1, y1) = (outer.amin(0) - half).tolist(), (outer.amax(0) + half).tolist()
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec="white", lw=1.4))
+        strongest = (strength * strong).flatten().topk(min(MOST_ARROWS, int(strong.sum()))).indices
+        starts, ends = (points.flatten(0, 1)[strongest] for points in (origins, where))
+        arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "headwidth": 4, "minlength": 0}
+        axes.quiver(*starts.unbind(1), *(ends - starts).unbind(1), color="white", ec=INK, lw=0.2, **arrows)
     axes.scatter(
-        where[..., 0][seen],
-        where[..., 1][seen],
-        s=(4 + 90 * strength[seen]).numpy(),
-        c=strength[seen].numpy(),
+        *where[strong].unbind(1),
+        s=(4 + 90 * strength[strong]).numpy(),
+        c=strength[strong].numpy(),
         cmap=HEAT,
         vmin=0,
         vmax=1,
@@ -166,7 +216,6 @@ def _points(axes: Axes, found: Explanation, look: Look, name: str, part: Points)
         linewidths=0.3,
         alpha=0.85,
     )
-    axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=ORANGE, lw=2))
 
 
 def _descriptors(found: Explanation, look: Look, part: Descriptors) -> list[Painter]:
@@ -199,7 +248,7 @@ def _gates(found: Explanation, look: Look, name: str, part: Gates) -> list[Paint
         pixels = part.pixels[0].float().cpu()
 
         def paint_pixels(axes: Axes) -> None:
-            _show(axes, found, f"{name}: factor of each pixel")
+            _show(axes, found, f"{name}\nfactor of each pixel")
             _heat(axes, found, pixels, look)
 
         panels.append(paint_pixels)
@@ -211,7 +260,7 @@ def _gates(found: Explanation, look: Look, name: str, part: Gates) -> list[Paint
             more = max(LEAST_SPAN - np.ptp(channels), 0) / 2
             span = channels.min() - more, channels.max() + more
             axes.hist(channels, bins, range=span, color=GREEN, ec="white", lw=0.4)
-            axes.set_title(f"{name}: factor of each of {len(channels)} channels", fontsize=9, color=INK)
+            axes.set_title(f"{name}\nfactor of each of {len(channels)} channels", fontsize=9, color=INK)
             axes.set_xlabel("factor", fontsize=8)
             axes.set_ylabel("channels", fontsize=8)
             axes.tick_params(labelsize=7)

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from zoo.errors import ChannelError, ConfigError, UnknownBlockError, one_line
-from zoo.layers.mechanisms import MECHANISMS, Paper
+from zoo.layers.mechanisms import MECHANISMS
+from zoo.layers.papers import Paper
 from zoo.names import hint
 
 if TYPE_CHECKING:
