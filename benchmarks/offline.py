@@ -3,8 +3,8 @@
 Run: `python -m benchmarks.offline`, on Linux with `unshare`, `ip` and `strace`. Every command runs as a new user's
 would: in a network namespace that has a loopback device and no route, with empty settings and caches, and without the
 switches that keep Ultralytics and the Hub offline. `strace` records each `connect` of each of its processes; what goes
-neither to a local socket nor to the loopback device counts, and so does every look-up of a name. The last row is the
-fast tests.
+neither to a local socket nor to the loopback device counts, and so does every look-up of a name. Verbs run from a copy
+of the checkout, because `zoo card` writes into it. The last row is the fast tests.
 """
 
 from __future__ import annotations
@@ -66,7 +66,18 @@ def make_data(folder: Path) -> None:
     writer.release()
 
 
-def watch(command: list[str], folder: Path, home: Path) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+def copy_checkout(place: Path) -> Path:
+    """What an installation consists of; weights, which nothing writes, by a link."""
+    for name in ("zoo", "cards", "results"):
+        shutil.copytree(ROOT / name, place / name)
+    shutil.copy(ROOT / "weights_manifest.json", place)
+    (place / "weights").symlink_to(ROOT / "weights")
+    return place
+
+
+def watch(
+    command: list[str], folder: Path, home: Path, checkout: Path
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """Run a command without a network; what it printed, and the connections that it tried."""
     hidden = {"YOLO_OFFLINE", "YOLO_AUTOINSTALL", "HF_HUB_OFFLINE", "HF_TOKEN", "http_proxy", "https_proxy"}
     environment = {key: value for key, value in os.environ.items() if key not in hidden}
@@ -74,7 +85,7 @@ def watch(command: list[str], folder: Path, home: Path) -> tuple[subprocess.Comp
         "HOME": str(home),
         "HF_HOME": str(home / "hf"),
         "YOLO_CONFIG_DIR": str(home),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(checkout),
     }
     log = home / "connections.log"
     trace = ["strace", "-f", "-qq", "-e", "trace=connect", "-e", "signal=none", "-o", str(log)]
@@ -98,15 +109,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_data(folder)
-        if not watch([sys.executable, "-c", CONTROL], folder, folder)[1]:
+        checkout = copy_checkout(folder / "checkout")
+        if not watch([sys.executable, "-c", CONTROL], folder, folder, checkout)[1]:
             parser.error("a connection that was made on purpose was not seen")
-        runs = [(verb, folder, ["-m", "zoo", *shlex.split(VERBS[verb])]) for verb in options.verbs]
+        runs = [(verb, folder, checkout, ["-m", "zoo", *shlex.split(VERBS[verb])]) for verb in options.verbs]
         if options.tests:
-            runs.append(("fast tests", ROOT, ["-m", "pytest", "-q", "-m", "fast", "-p", "no:cacheprovider"]))
-        for name, place, arguments in runs:
+            runs.append(("fast tests", ROOT, ROOT, ["-m", "pytest", "-q", "-m", "fast", "-p", "no:cacheprovider"]))
+        for name, place, code, arguments in runs:
             home = folder / f"home of {name}"
             home.mkdir()
-            done, connections = watch([sys.executable, *arguments], place, home)
+            done, connections = watch([sys.executable, *arguments], place, home, code)
             words = f"zoo {VERBS[name]}" if name in VERBS else "pytest -m fast"
             row = {"verb": name, "command": words.replace(f"{ROOT}/", ""), "exit": done.returncode}
             rows.append(row | {"connections": len(connections)})

@@ -14,10 +14,12 @@ from ultralytics.data import utils as data_utils
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.engine import tuner
 from ultralytics.utils import torch_utils
+from ultralytics.utils.checks import check_font
 
 import zoo
 from tests.engine.conftest import write_data
 from zoo.engine import quirks
+from zoo.engine.data import read
 
 pytestmark = pytest.mark.fast
 
@@ -113,12 +115,20 @@ def test_provide_font(tmp_path, monkeypatch):
     monkeypatch.setattr("ultralytics.utils.downloads.is_url", lambda *_, **__: True)
     monkeypatch.setattr(quirks, "USER_CONFIG_DIR", tmp_path)
     monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", [])
-    from ultralytics.utils.checks import check_font
-
     check_font("first/Arial.ttf")  # it remembers what it found by this path, of which the name counts
     assert len(asked) == 1, "Ultralytics downloads a font"
     quirks.provide_font()
     assert check_font("second/Arial.ttf") == tmp_path / "Arial.ttf" and len(asked) == 1
+
+
+def test_reading_data_asks_for_no_font(data, tmp_path, monkeypatch):
+    """Which comes before a model is built."""
+    monkeypatch.setattr("ultralytics.utils.checks.USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr(quirks, "USER_CONFIG_DIR", tmp_path)
+    monkeypatch.setattr("matplotlib.font_manager.fontManager.ttflist", [])
+    monkeypatch.setattr("ultralytics.utils.downloads.is_url", lambda url, **_: pytest.fail(f"{url} was looked up"))
+    check_font.__wrapped__.cache_clear()  # it remembers what it found
+    assert read(data)["nc"] == 3
 
 
 def test_write_below_working_directory(tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
         DataError: The file or a folder is missing, or `names`, `nc`, `train` or `val` is missing or wrong.
     """
     _check_class_numbers(file)
+    quirks.provide_font()  # which Ultralytics would look for on GitHub now
     try:
         with quirks.data_beside_its_yaml():
             found = check_det_dataset(file, autodownload=False)
