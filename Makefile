@@ -6,16 +6,9 @@ export YOLO_AUTOINSTALL ?= 0
 
 .PHONY: demo test test-all fast lint tables variant docs clean
 
-# In photographs if the official weights, which know their classes, lie here; else in a scene of digits.
+# In a photograph if weights that know its classes lie here; else in a scene of digits.
 demo: .venv/demo.stamp
-	@mkdir -p runs/demo
-	@if test -f yolov8n.pt; then \
-	$(BIN)/zoo predict yolov8n.pt "$$($(BIN)/python -c 'from ultralytics.utils import ASSETS; print(ASSETS)')" --out runs/demo; \
-	else \
-	$(BIN)/python -m reproduce.datasets.digits runs/demo/scene.png --shape 240 320 && \
-	$(BIN)/zoo predict yolov8n_dattn.digits runs/demo/scene.png --imgsz 320 --out runs/demo && \
-	$(BIN)/zoo explain yolov8n_dattn.digits runs/demo/scene.png --imgsz 320 --out runs/demo/explained.png; \
-	fi
+	$(BIN)/python -m reproduce.demo runs/demo
 
 test: lint
 	$(BIN)/zoo verify
@@ -42,7 +35,7 @@ variant: .venv/dev.stamp
 	$(BIN)/python -m benchmarks.complexity
 	$(MAKE) tables
 
-docs: .venv/dev.stamp
+docs: .venv/docs.stamp
 	$(BIN)/mkdocs build --strict
 
 clean:

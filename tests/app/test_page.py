@@ -73,12 +73,21 @@ def visit(served):
 
 def test_upload_detect_and_click(visit, files):
     visit.set_input_files("input[type=file] >> nth=0", files / "good.png")
-    visit.wait_for_selector("img[src*='/file=']")
+    visit.wait_for_selector("#picture img[src*='/file=']")
     visit.click("#detect")
     visit.wait_for_selector("#found img")
     assert "changes its map by" in visit.inner_text("#said")
     visit.click("#found img", position={"x": 60, "y": 60})
     visit.wait_for_selector("#looked img")
+
+
+def test_an_example_brings_the_weights_that_find_something_in_it(visit):
+    visit.click("#examples tbody tr >> nth=-1")
+    visit.wait_for_selector("#picture img[src*='/file=']")
+    visit.click("#detect")
+    visit.wait_for_selector("#found img")
+    said = visit.inner_text("#said")
+    assert "DeformableAttention" in said and "nothing with the grafts" not in said
 
 
 def test_errors_are_one_line(visit):

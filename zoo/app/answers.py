@@ -18,6 +18,7 @@ from ultralytics.engine.results import Results
 from zoo import pictures
 from zoo.engine.yolo import YOLO
 from zoo.errors import DataError, NoWeightsError, OptionError, one_line
+from zoo.examples import examples
 from zoo.explain import drawing, looks
 from zoo.names import parse
 from zoo.predict.draw import draw
@@ -37,8 +38,18 @@ class Answer:
 
 
 def choices() -> list[str]:
-    """Trained weights by name, as the page offers them."""
-    return list(manifest.entries())
+    """Trained weights by name, as the page offers them: those of the examples first."""
+    return list(dict.fromkeys([*(name for name, _ in examples()), *manifest.entries()]))
+
+
+def example_files(folder: Path) -> list[list[str]]:
+    """The examples as files in a folder, each with the weights that go with it."""
+    files = []
+    for name, picture in examples():
+        file = folder / f"{name}.png"
+        picture.save(file)
+        files.append([str(file), name])
+    return files
 
 
 @lru_cache(maxsize=4)

@@ -44,8 +44,10 @@ def build() -> gr.Blocks:
             names = answers.choices()
             name = gr.Dropdown(names, value=names[0], label="weights, or local-dir:PATH", allow_custom_value=True)
             conf = gr.Slider(0.01, 0.95, 0.25, step=0.01, label="least confidence")
-            imgsz = gr.Slider(64, 1280, 320, step=32, label="longer side at the model, px")
-        file = _picture(sources=["upload", "webcam", "clipboard"], label="picture")
+            imgsz = gr.Slider(64, 1280, 416, step=32, label="longer side at the model, px")
+        file = _picture(sources=["upload", "webcam", "clipboard"], label="picture", elem_id="picture")
+        folder = tempfile.mkdtemp(prefix="zoo-examples-", dir=os.environ.get("GRADIO_TEMP_DIR"))
+        gr.Examples(answers.example_files(Path(folder)), [file, name], cache_examples=False, elem_id="examples")
         with gr.Tab("Detect and explain"):
             go = gr.Button("Detect", variant="primary", elem_id="detect")
             with gr.Row():
@@ -124,7 +126,8 @@ def _picture(**options: Any) -> gr.Image:
     """Gradio's picture, as a file both ways: opened by us, and written under a name that no other answer has.
 
     Gradio opens uploads before it asks us, and names files by content, so that two equal answers at once overwrite one
-    another. The methods are the instance's: for a subclass Gradio would write a stub into this package.
+    another; an example is a file already. The methods are the instance's: for a subclass Gradio would write a stub into
+    this package.
     """
     picture = gr.Image(type="filepath", **options)
     stock = picture.postprocess
@@ -132,9 +135,9 @@ def _picture(**options: Any) -> gr.Image:
     def preprocess(payload: Any) -> str | None:
         return payload.path if payload else None
 
-    def postprocess(value: np.ndarray | None) -> Any:
-        if value is None:
-            return None
+    def postprocess(value: np.ndarray | str | None) -> Any:
+        if not isinstance(value, np.ndarray):
+            return stock(value)
         file = Path(picture.GRADIO_CACHE, f"{uuid.uuid4().hex}.png")
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(value).save(file)

@@ -232,6 +232,8 @@ def _descriptors(found: Explanation, look: Look, part: Descriptors) -> list[Pain
         return paint
 
     gathered = part.gathered[0].float().cpu()
+    if len(gathered) == 1:
+        return [panel("gathered here, and given to every place", gathered[0] * gathered[0].numel())]
     return [
         each
         for number in chosen

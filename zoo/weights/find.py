@@ -40,13 +40,26 @@ def resolve(name: str) -> Path:
     error = IntegrityError if any(isinstance(failure, IntegrityError) for failure in failures) else SourceError
     raise error(
         f"no usable file for {full_name}: {' '.join(map(str, failures))} {_ways(full_name, entry)} "
-        f"Weights on this machine: {', '.join(_local_names()) or 'none'}."
+        f"Weights on this machine: {', '.join(local_names()) or 'none'}."
     ) from failures[0]
 
 
 def file_name(full_name: str) -> str:
     """Of some weights in the folder that `ZOO_WEIGHTS_DIR` names."""
     return f"{full_name}.safetensors"
+
+
+def local_names() -> list[str]:
+    """Weights whose file lies on this machine, in the order of the manifest."""
+    return [
+        name
+        for name, entry in manifest.entries().items()
+        if any(
+            (path := _local(place)) and path.is_file()
+            for place in (file_name(name), *entry.sources)
+            if not place.startswith("hf:")
+        )
+    ]
 
 
 def chosen_folder() -> Path | None:
@@ -61,18 +74,6 @@ def _local(place: str) -> Path | None:
         return assets.root() / place.removeprefix("repo:")
     folder = chosen_folder()
     return folder / place if folder else None
-
-
-def _local_names() -> list[str]:
-    return [
-        name
-        for name, entry in manifest.entries().items()
-        if any(
-            (path := _local(place)) and path.is_file()
-            for place in (file_name(name), *entry.sources)
-            if not place.startswith("hf:")
-        )
-    ]
 
 
 def _ways(full_name: str, entry: Entry) -> str:
