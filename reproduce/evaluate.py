@@ -14,7 +14,8 @@ from faster_coco_eval import COCO, COCOeval_faster
 from numpy.typing import NDArray
 from torch import nn
 from ultralytics.models.yolo.detect import DetectionValidator
-from ultralytics.utils import ops
+
+from zoo.engine.scores import Collector
 
 logger = logging.getLogger(__name__)
 
@@ -22,37 +23,6 @@ COCO_METRICS = ("mAP50-95", "mAP50", "mAP75", "mAP_small", "mAP_medium", "mAP_la
 
 Prediction = dict[str, Any]
 """COCO's result format: ``image_id``, ``category_id``, ``bbox`` as ``[x, y, w, h]`` in pixels, ``score``."""
-
-
-class _Collector(DetectionValidator):
-    """Ultralytics' validator, which also keeps every prediction, unrounded and in pixels of the original image."""
-
-    image_ids: dict[str, int]
-
-    def init_metrics(self, model: nn.Module) -> None:
-        super().init_metrics(model)
-        self.predictions: list[Prediction] = []
-
-    def update_metrics(self, preds: list[dict[str, Any]], batch: dict[str, Any]) -> None:
-        super().update_metrics(preds, batch)
-        for index, pred in enumerate(preds):
-            image = self._prepare_batch(index, batch)
-            boxes = ops.scale_boxes(
-                image["imgsz"],
-                ops.xyxy2ltwh(pred["bboxes"].double()),
-                image["ori_shape"],
-                ratio_pad=image["ratio_pad"],
-                xywh=True,
-            )
-            for box, score, label in zip(boxes.tolist(), pred["conf"].tolist(), pred["cls"].tolist(), strict=True):
-                self.predictions.append(
-                    {
-                        "image_id": self.image_ids[Path(image["im_file"]).name],
-                        "category_id": int(label),
-                        "bbox": box,
-                        "score": score,
-                    }
-                )
 
 
 def predict(
@@ -75,7 +45,7 @@ def predict(
         The predictions, and the mAP50 and mAP50-95 that Ultralytics itself computes from them.
     """
     annotations = json.loads((data.parent / "annotations" / f"{split}.json").read_text())
-    validator = _Collector(
+    validator = DetectionValidator(
         save_dir=data.parent,
         args={
             "task": "detect",
@@ -92,10 +62,16 @@ def predict(
             "verbose": False,
         },
     )
-    validator.image_ids = {image["file_name"]: image["id"] for image in annotations["images"]}
+    collector = Collector(validator)
     validator(model=deepcopy(model).float())
+    image_ids = {image["file_name"]: image["id"] for image in annotations["images"]}
+    predictions: list[Prediction] = [
+        {"image_id": image_ids[Path(file).name], "category_id": int(row[5]), "bbox": row[:4].tolist(), "score": row[4]}
+        for file, found in collector.found().items()
+        for row in found.boxes
+    ]
     box = validator.metrics.box
-    return validator.predictions, {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
+    return predictions, {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
 
 
 def coco_metrics(annotations: Path, predictions: list[Prediction]) -> dict[str, float]:
