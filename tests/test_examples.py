@@ -10,7 +10,7 @@ import zoo
 from reproduce import demo
 from tests.weights.conftest import put, shelf  # noqa: F401
 from zoo import assets, examples
-from zoo.app import answers
+from zoo.app import answers, space
 from zoo.publish import repository
 
 COCO = ("person", "bicycle", "car", "motorcycle", "airplane", "bus")
@@ -63,6 +63,15 @@ def test_weights_whose_file_is_not_here_are_not_offered(ship):
     ship("yolov8n_dattn.coco", COCO, 0.2)
     (assets.root() / "weights" / "yolov8n_dattn.coco.safetensors").unlink()
     assert examples.knowing_photographs() == []
+    assert examples.examples() == []
+
+
+def test_a_space_carries_what_its_examples_need(ship, tmp_path):
+    ship("yolov8n_a2.bccd", ("cell", "car"), 0.2)
+    ship("yolov8n_a2.coco", COCO, 0.2)
+    ship("yolov8n_a2.voc", ("person", "car"), 0.2)
+    carried = space.write(tmp_path / "space") / "zoo" / "_data" / "weights"
+    assert {file.stem for file in carried.iterdir()} == {"yolov8n_a2.bccd", "yolov8n_a2.coco"}
 
 
 def test_demo_looks_at_the_photograph(ship, tmp_path, capsys):

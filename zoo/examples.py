@@ -42,10 +42,12 @@ def drawn_digits() -> Image.Image:
 
 
 def examples() -> list[tuple[str, Image.Image]]:
-    """Weights by name, each with a picture in which they find something; a photograph first where weights know it."""
+    """Weights on this machine by name, each with a picture in which they find something; a photograph comes first."""
     found = []
     names = knowing_photographs()
     if names and photograph().is_file():
         with Image.open(photograph()) as picture:
             found.append((names[0], picture.convert("RGB")))
-    return [*found, (DIGITS, drawn_digits())]
+    if DIGITS in find.local_names():
+        found.append((DIGITS, drawn_digits()))
+    return found

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -27,8 +28,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("served")) as address:
+        yield address
+
+
+@contextmanager
+def serving(temporary):
     port = free_port()
-    temporary = tmp_path_factory.mktemp("served")
     command = [sys.executable, "-m", "zoo", "app", "--port", str(port)]
     process = subprocess.Popen(
         command, env=os.environ | {"TMPDIR": str(temporary)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -129,6 +135,23 @@ def test_port_in_use(served):
         [sys.executable, "-m", "zoo", "app", "--port", port], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1 and f"port {port} of 127.0.0.1 cannot be used" in done.stderr
+
+
+def test_two_apps_at_once(served, files, tmp_path):
+    """A second one on a port of its own answers, and its end takes nothing from the first."""
+    gradio_client = pytest.importorskip("gradio_client")
+    with serving(tmp_path) as other:
+        assert other != served
+        answer(gradio_client, other, files / "good.png")
+    answer(gradio_client, served, files / "good.png")
+
+
+def answer(gradio_client, address, file):
+    client = gradio_client.Client(address, verbose=False)
+    *_, said = client.predict(
+        gradio_client.handle_file(str(file)), "yolov8n_dattn.digits", 0.25, 96, api_name="/detect"
+    )
+    assert "changes its map by" in said
 
 
 def test_a_space_has_what_it_needs(tmp_path):

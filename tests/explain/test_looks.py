@@ -64,6 +64,7 @@ def test_shut_gates_change_nothing(picture):
     assert [(look.opened, look.strength) for look in found.looks] == [(False, 0.0)]
     assert torch.equal(found.found.boxes, found.found_without.boxes)
     assert not found.gained and not found.lost
+    assert any("its gate never opened" in axes.get_title() for axes in drawing.draw(found).axes)
 
 
 def test_a_cell_lies_where_the_point_is(model, picture):

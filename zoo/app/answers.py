@@ -164,4 +164,4 @@ def _drawn(found: looks.Explanation, detections: looks.Detections) -> np.ndarray
 
 def _counted(found: looks.Explanation, detections: looks.Detections) -> str:
     counts = Counter(found.names[int(number)] for number in detections.classes)
-    return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+    return ", ".join(f"{count} x {name}" for name, count in counts.most_common()) or "nothing"

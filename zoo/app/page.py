@@ -47,7 +47,8 @@ def build() -> gr.Blocks:
             imgsz = gr.Slider(64, 1280, 416, step=32, label="longer side at the model, px")
         file = _picture(sources=["upload", "webcam", "clipboard"], label="picture", elem_id="picture")
         folder = tempfile.mkdtemp(prefix="zoo-examples-", dir=os.environ.get("GRADIO_TEMP_DIR"))
-        gr.Examples(answers.example_files(Path(folder)), [file, name], cache_examples=False, elem_id="examples")
+        if examples := answers.example_files(Path(folder)):
+            gr.Examples(examples, [file, name], cache_examples=False, elem_id="examples")
         with gr.Tab("Detect and explain"):
             go = gr.Button("Detect", variant="primary", elem_id="detect")
             with gr.Row():

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from zoo import assets
 from zoo.errors import OptionError
+from zoo.examples import examples
 from zoo.weights import find, manifest
 
 APP = '''"""The demo of yolo-attention-zoo, as `zoo app --space` wrote it."""
@@ -62,11 +63,12 @@ def write(folder: Path) -> Path:
 
 
 def _copy_data(data: Path) -> None:
-    """The default weights of every model, the manifest of just these, and the measured tables."""
+    """The default weights of every model and those of the examples, the manifest of just these, and measured tables."""
     (data / "weights").mkdir(parents=True)
     listed = json.loads(manifest.path().read_text(encoding="utf-8"))
     defaults = {name.partition(".")[0]: name for name in reversed(manifest.entries())}
-    kept = {name: entry for name, entry in listed["weights"].items() if name in defaults.values()}
+    wanted = {*defaults.values(), *(name for name, _ in examples())}
+    kept = {name: entry for name, entry in listed["weights"].items() if name in wanted}
     for name in kept:
         shutil.copyfile(find.resolve(name), data / "weights" / f"{name}.safetensors")
     (data / "weights_manifest.json").write_text(json.dumps(listed | {"weights": kept}), encoding="utf-8")
