@@ -68,10 +68,10 @@ def test_weights_whose_file_is_not_here_are_not_offered(ship):
 
 def test_a_space_carries_what_its_examples_need(ship, tmp_path):
     ship("yolov8n_a2.bccd", ("cell", "car"), 0.2)
-    ship("yolov8n_a2.coco", COCO, 0.2)
+    ship("yolov8n_a2.coco416", COCO, 0.2)
     ship("yolov8n_a2.voc", ("person", "car"), 0.2)
     carried = space.write(tmp_path / "space") / "zoo" / "_data" / "weights"
-    assert {file.stem for file in carried.iterdir()} == {"yolov8n_a2.bccd", "yolov8n_a2.coco"}
+    assert {file.stem for file in carried.iterdir()} == {"yolov8n_a2.bccd", "yolov8n_a2.coco416"}
 
 
 def test_demo_looks_at_the_photograph(ship, tmp_path, capsys):
