@@ -97,20 +97,24 @@ def _synchronize(device: torch.device) -> None:
 def time_in_turns(
     calls: list[Callable[[], object]], seconds: float, device: torch.device, clock: Callable[[], float]
 ) -> list[float]:
-    """Median milliseconds of each call, all called once a round, for `seconds` but at least five rounds."""
+    """Median milliseconds of each call, all called once a round, for `seconds` but at least five rounds.
+
+    Every other round runs backwards: what is called after itself finds memory and caches as it likes them.
+    """
     for call in calls:
         call()
-    rounds: list[list[float]] = []
+    times: list[list[float]] = [[] for _ in calls]
+    turns = list(zip(calls, times, strict=True))
     end = time.perf_counter() + seconds
-    while len(rounds) < 5 or time.perf_counter() < end:
-        rounds.append([])
-        for call in calls:
+    while len(times[0]) < 5 or time.perf_counter() < end:
+        for call, taken in turns:
             _synchronize(device)
             start = clock()
             call()
             _synchronize(device)
-            rounds[-1].append((clock() - start) * 1e3)
-    return [statistics.median(times) for times in zip(*rounds, strict=True)]
+            taken.append((clock() - start) * 1e3)
+        turns.reverse()
+    return [statistics.median(taken) for taken in times]
 
 
 def peak_megabytes(call: Callable[[], object], device: torch.device) -> float:

@@ -19,7 +19,7 @@ from ultralytics.utils.torch_utils import ModelEMA
 import zoo
 from tests.alive import make_alive
 from tests.families import FAMILIES
-from zoo.config import GraftConfig, ModelConfig
+from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.detector import GraftedDetectionModel, build
 from zoo.errors import ChannelError, ConfigError
 from zoo.registry import get_config
@@ -112,7 +112,8 @@ def test_low_precision_costs_grafts_about_what_it_costs_the_base(
     for graft in plain.grafts.values():
         torch.nn.init.zeros_(graft.gamma)
     error, allowed = (low_precision_error(model, dtype, autocast) for model in (trained, plain))
-    assert error < 4 * allowed  # 3.03 for the graft on the image, which rounds before all layers
+    # A graft on the image rounds what all layers read: 2.1 to 3.2 times the base's error, of the others at most 1.9.
+    assert error < (4 if STEM in trained.grafts else 3) * allowed
 
 
 def test_info_profile_and_embed(model: GraftedDetectionModel) -> None:

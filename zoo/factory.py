@@ -113,7 +113,8 @@ def _say_untrained(name: str) -> None:
 def graft(base_weights: str | Path, grafts: str) -> Grafted:
     """Put fresh grafts on a checkpoint of one's own; base, scale, task and classes are read from it.
 
-    The model predicts what the checkpoint did, to the bit unless it was fused (see `zoo.weights.recognize.put`).
+    The model predicts what the checkpoint did, to the bit; over a fused one, when it is fused itself (see
+    `zoo.weights.recognize.put`).
 
     Args:
         base_weights: What Ultralytics or the zoo saved, or the name of an official file.

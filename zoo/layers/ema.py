@@ -66,21 +66,17 @@ class EfficientMultiscaleAttention(Gate):
         grouped = x.contiguous().view(-1, x.shape[1] // self.groups, height, width)
         lines = torch.cat((grouped.mean(3), grouped.mean(2)), 2).unsqueeze(3)
         rows, columns = self.conv1x1(lines).sigmoid().split((height, width), 2)
-        gated = grouped * rows * columns.transpose(2, 3)
-        centred = gated - gated.mean((2, 3), keepdim=True)
-        variance = centred.to(torch.promote_types(x.dtype, torch.float32)).square().mean((2, 3))
-        slope = self.norm.weight * (variance + self.norm.eps).rsqrt().to(x.dtype)
+        normed = self.norm(grouped * rows * columns.transpose(2, 3))
 
         # The mean of the 3x3 branch is its kernel's answer to the mean of what each tap sees, and its weighted sum is
-        # one kernel's answer; neither that branch nor the normalised one is ever formed.
+        # one kernel's answer; that branch is never formed.
         kernel, bias = self.conv3x3.weight.flatten(1), self.conv3x3.get_parameter("bias")
         seen = _means_under_taps(_means_under_taps(grouped).transpose(2, 3)).transpose(2, 3)
         of_three = F.linear(seen.flatten(1), kernel, bias).softmax(1)
         of_one = self.norm.bias.softmax(0)
         three = _convolve(grouped, of_one @ kernel)
-        one = (of_three * slope).unsqueeze(1) @ centred.flatten(2)
-        constant = F.linear(of_three, self.norm.bias[None], (of_one * bias).sum(0, keepdim=True))[:, :, None, None]
-        return (one.unflatten(2, (height, width)) + three + constant).sigmoid().view(-1, self.groups, height, width)
+        one = (of_three.unsqueeze(1) @ normed.flatten(2)).unflatten(2, (height, width))
+        return (one + three + of_one @ bias).sigmoid().view(-1, self.groups, height, width)
 
 
 def _means_under_taps(x: Tensor) -> Tensor:

@@ -62,9 +62,11 @@ def with_head(config: ModelConfig, found: Base) -> ModelConfig:
 def put(model: Grafted, tensors: Mapping[str, Tensor]) -> None:
     """Load a checkpoint's tensors under a model's fresh grafts; grafts of the checkpoint come along.
 
-    A fused checkpoint has no batch norms: each becomes the identity, and the bias that fusing made is its shift, so
-    that predictions are the same up to the rounding of additions in another order. Of an end-to-end head, fusing left
-    one branch, which becomes both.
+    A fused checkpoint has no batch norms: each becomes the identity, and the bias that fusing made is its shift. Fused
+    again, as Ultralytics' predictions, validation and exports do first, the model has the checkpoint's numbers, and so
+    its predictions, to the bit. Unfused, biases are added in another order: corners of boxes were up to 0.024 px away,
+    all else 4e-5 (float32 on the CPU, random weights of five bases). Of an end-to-end head, fusing left one branch,
+    which becomes both.
 
     Raises:
         StateDictError: The checkpoint is of another architecture; nothing was loaded.
