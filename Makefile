@@ -4,7 +4,7 @@ BIN := .venv/bin
 export YOLO_OFFLINE ?= 1
 export YOLO_AUTOINSTALL ?= 0
 
-.PHONY: demo test test-all fast lint tables variant docs clean
+.PHONY: demo test test-all test-lowest fast lint tables variant docs clean
 
 # In a photograph if weights that know its classes lie here; else in a scene of digits.
 demo: .venv/demo.stamp
@@ -17,6 +17,13 @@ test: lint
 test-all: lint
 	$(BIN)/zoo verify
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+
+# The lowest versions that pyproject.toml admits, on the lowest Python; uv fetches that where the machine has none.
+LOWEST ?= .venv-lowest
+test-lowest:
+	uv venv --allow-existing --python 3.10 $(LOWEST)
+	uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct -e ".[dev]"
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto -m "not slow"
 
 fast: .venv/dev.stamp
 	$(BIN)/pytest -m fast
@@ -39,7 +46,7 @@ docs: .venv/docs.stamp
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv dist build
+	rm -rf .venv $(LOWEST) dist build
 
 .venv/%.stamp: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

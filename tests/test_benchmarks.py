@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import layers
+from benchmarks import layers, loading
 from zoo import records
 
 ROOT = Path(__file__).parents[1]
@@ -94,3 +94,11 @@ def test_every_verb_is_looked_at_offline():
 
     assert set(verbs()) <= VERBS.keys() | NOT_RUN
     assert all(command.split()[0] == verb for verb, command in VERBS.items())
+
+
+@pytest.mark.slow
+def test_loading_takes_about_as_long_as_ultralytics_load_of_the_base():
+    """The whole process does, as the table says; a load alone builds a model where Ultralytics unpickles one."""
+    whole, alone = loading.measure("yolov8n_dattn.digits", repeats=3)
+    assert float(whole["ratio"]) < 1.15
+    assert float(alone["ratio"]) < 4

@@ -10,6 +10,7 @@ from ultralytics.nn import tasks
 
 from zoo import places
 from zoo.config import BASES, LAYOUTS, STEM, GraftConfig, ModelConfig
+from zoo.detector import build
 from zoo.errors import ConfigError, UnknownModelError, ZooError
 from zoo.names import TASKS
 from zoo.registry import get_config
@@ -56,6 +57,8 @@ def test_the_table_is_what_the_model_does(name: str) -> None:
     by_place = {place: layer for layer in table for place in layer.places}
     read_by_head = [f"neck_p{(64 // shapes[index][2]).bit_length() - 1}" for index in model.model[-1].f]
     assert [by_place[place].index for place in read_by_head] == list(model.model[-1].f)
+    ours = build(config)
+    assert torch.equal(ours.stride, model.stride) and torch.equal(ours.model[-1].stride, model.stride)
 
 
 @pytest.mark.fast

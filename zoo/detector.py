@@ -175,6 +175,8 @@ class Grafted(DetectionModel):
 
     def _predict_once(self, x: Any, profile: bool = False, embed: list[int] | None = None) -> Any:
         """Run the stock layers in order, each graft right after its position; see the stock method for arguments."""
+        if not hasattr(self, "grafts") and "base" in self.yaml:
+            return self._of_strides(x)
         if hasattr(self, "grafts") and not (torch.jit.is_tracing() or torch.compiler.is_compiling()):
             self._check_size(x)
         outputs: list[Any] = []
@@ -190,6 +192,12 @@ class Grafted(DetectionModel):
                 if layer.i == max(embed):
                     return torch.unbind(torch.cat(pooled, 1))
         return x
+
+    def _of_strides(self, x: Tensor) -> dict[str, list[Tensor]]:
+        """Empty maps of the sizes that the head reads, for the stock constructor, which runs the model to know them."""
+        strides = [layer.stride for layer in places.layers(self.yaml, x.shape[1])]
+        sides = [[side // strides[index] for side in x.shape[2:]] for index in self.model[-1].f]
+        return {"feats": [x.new_empty(1, 1, *side) for side in sides]}
 
     def gather(self, layer: Any, x: Any, outputs: list[Any]) -> Any:
         """What a stock layer takes, one map or several; the first takes the image, after its graft if it has one.
@@ -214,7 +222,7 @@ class Grafted(DetectionModel):
 
     @property
     def _grafts(self) -> Any:
-        return getattr(self, "grafts", {})  # absent while the stock constructor measures its strides
+        return getattr(self, "grafts", {})  # absent while the stock constructor works
 
 
 class GraftedDetectionModel(Grafted, DetectionModel):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -113,6 +114,18 @@ finally:
             return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
         assert min(seconds() for _ in range(3)) < 0.3
+
+
+def test_importing_the_zoo_takes_less_than_a_tenth_of_a_second(tmp_path):
+    code = "import time; start = time.process_time(); import zoo; print(time.process_time() - start)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
+
+    def seconds() -> float:
+        command = [sys.executable, "-c", code]
+        return float(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    assert min(seconds() for _ in range(4)) < 0.1
 
 
 def test_verify_passes_on_what_is_shipped(capsys):
