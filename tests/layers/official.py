@@ -95,9 +95,6 @@ class OfficialDeformableAttention(DeformableAttention):
         grouped = x.reshape(-1, self.dim // self.groups, *x.shape[2:])
         return F.grid_sample(grouped, points, align_corners=True).reshape(-1, self.dim, *points.shape[1:3])
 
-    def _keys_and_values(self, sampled: Tensor) -> tuple[Tensor, ...]:
-        return self.proj_k(sampled), self.proj_v(sampled)
-
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         if self.bias is None and not hasattr(self, "table"):
             return super()._attend(queries, keys, values)

@@ -117,7 +117,7 @@ class DeformableAttention(nn.Module):
         x = x.contiguous(memory_format=torch.channels_last)
         q = self.proj_q(x)
         sampled = self._sample(x, self._points(x, q))
-        queries, keys, values = map(self._tokens, (q, *self._keys_and_values(sampled)))
+        queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
         out = self._attend(queries, keys, values)
         # Not a view: exporters disagree with the kernels about the layout of `out`.
         out = out.transpose(1, 2).clone(memory_format=torch.contiguous_format)
@@ -130,7 +130,7 @@ class DeformableAttention(nn.Module):
         q = self.proj_q(x)
         points = self._points(x, q)
         sampled = self._sample(x, points)
-        queries, keys, values = map(self._tokens, (q, *self._keys_and_values(sampled)))
+        queries, keys, values = map(self._tokens, (q, self.proj_k(sampled), self.proj_v(sampled)))
         queries = queries[:, :, at[:, 0] * x.shape[3] + at[:, 1]]
         given = (queries @ keys.mT * queries.shape[-1] ** -0.5).softmax(-1)
         centres = [self._grid(points.shape[n], x.shape[n + 1], x.device, points.dtype)[0] for n in (1, 2)]
@@ -151,12 +151,6 @@ class DeformableAttention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Softmax attention over `(B, heads, N, dim / heads)`."""
         return F.scaled_dot_product_attention(queries, keys, values)
-
-    def _keys_and_values(self, sampled: Tensor) -> tuple[Tensor, ...]:
-        """Both projections `(B, dim, Hk, Wk)`, made by one convolution: it is faster than two."""
-        weight = torch.cat((self.proj_k.weight, self.proj_v.weight))
-        bias = F.pad(self.proj_v.get_parameter("bias"), (self.dim, 0))
-        return F.conv2d(sampled, weight, bias).chunk(2, 1)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """`(B, dim, H, W)` to `(B, heads, HW, dim / heads)`."""
