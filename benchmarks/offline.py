@@ -123,7 +123,7 @@ def main() -> int:
             row = {"verb": name, "command": words.replace(f"{ROOT}/", ""), "exit": done.returncode}
             rows.append(row | {"connections": len(connections)})
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-            for line in [*connections[:5], *(done.stderr.splitlines()[-5:] if done.returncode else [])]:
+            for line in [*connections[:5], *((done.stdout + done.stderr).splitlines()[-5:] if done.returncode else [])]:
                 print(f"    {line}", flush=True)
     about = records.environment(packages=("torch", "ultralytics"))
     records.write(options.output, [row | about for row in rows])

@@ -30,6 +30,7 @@ OFFLINE = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true"}
 # Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
 os.environ.setdefault("YOLO_OFFLINE", "1")
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use to its makers from its import on
 # As the user set it. Importing Ultralytics sets it to 1 where it is not set; if that came first, 1 says nothing.
 _THREADS = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
 OMP_NUM_THREADS = (

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from packaging.version import Version
 from ultralytics.data import utils as data_utils
 from ultralytics.engine import trainer as ultralytics_trainer
 from ultralytics.engine import tuner
@@ -25,6 +27,13 @@ pytestmark = pytest.mark.fast
 
 CPU = torch.device("cpu")
 SWITCHES = {"OMP_NUM_THREADS", "YOLO_AUTOINSTALL", "YOLO_OFFLINE"}
+
+
+def _reports_its_use() -> bool:
+    try:
+        return sys.platform == "linux" and Version(version("onnxruntime")) >= Version("1.29")
+    except PackageNotFoundError:
+        return False
 
 
 def run(code: str, **environment: str) -> str:
@@ -245,3 +254,18 @@ print(len(seen) > 0, AUTOINSTALL)
 """
     assert run(asked.replace("FIRST", "")) == "True True"
     assert run(asked.replace("FIRST", "import zoo")) == "False False"
+
+
+@pytest.mark.skipif(not _reports_its_use(), reason="this ONNX Runtime reports nothing, or is not installed")
+def test_onnx_runtime_keeps_to_itself(tmp_path):
+    """It reports its use to its makers from its import on, under a number of this machine that it keeps at home."""
+    clean = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}  # it is silent in a CI
+
+    def files_at_home(code: str, home: Path) -> list[Path]:
+        home.mkdir()
+        environment = clean | {"HOME": str(home), "HTTPS_PROXY": "http://127.0.0.1:9"}
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        return [path for path in home.rglob("*") if "onnxruntime" in str(path)]
+
+    assert files_at_home("import onnxruntime", tmp_path / "without")
+    assert not files_at_home("import zoo, onnxruntime", tmp_path / "with")
