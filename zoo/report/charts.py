@@ -129,7 +129,7 @@ def overview(panels: Sequence[Panel], score: str) -> str:
 
 def curves(series: Sequence[Curve], drawn: Mapping[str, Look], label: str, *, zero: bool = False) -> str:
     """Lines over epochs with bands."""
-    figure, axes = _figure()
+    figure, axes = _figure(left=0.18)  # room for the ticks of gates, of four decimals
     for curve in reversed(series):  # the first on top
         look = drawn[curve.label]
         axes.plot(curve.epochs, curve.mean, color=look.colour, linestyle=look.dash, linewidth=1.6)
