@@ -22,7 +22,6 @@ COUNTED = {
     "executions": "number_of_executed_units",
     "executions_per_second": "average_exec_per_sec",
     "new_inputs": "new_units_added",
-    "slowest_seconds": "slowest_unit_time_sec",
     "peak_mb": "peak_rss_mb",
 }
 
