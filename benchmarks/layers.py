@@ -8,8 +8,8 @@ itself). `--against PATH` compares with the same block of another checkout inste
 both imported into this process; a ratio of at least 0.97 is no slower.
 
 Training rows of halo attention on P3 went from 0.89 to 1.01 between runs, and the other way round with the sides
-exchanged. What glibc gives back to the system between calls seems to decide: one run with `MALLOC_TRIM_THRESHOLD_` and
-`MALLOC_MMAP_THRESHOLD_` at 8 GiB, so that all is kept, had 1.02 where one without had 0.95.
+exchanged. What glibc gives back to the system between calls seems to decide: with `MALLOC_TRIM_THRESHOLD_` and
+`MALLOC_MMAP_THRESHOLD_` at 8 GiB, so that all is kept, they were 0.98 to 1.02 in two runs.
 """
 
 from __future__ import annotations
