@@ -131,7 +131,7 @@ def _section(name: str) -> str:
                 f'<div class="looks">{figures}</div>',
                 f"{weights}",
                 f"**When.** {_sentence(mechanism.when)}.",
-                f"**To know.** {_sentence(warning)}." if warning else "",
+                f"**To know:** {warning.rstrip('.')}." if warning else "",
                 "**Cost.** {} thousand parameters and {} MFLOPs on {}.".format(*_cost(name), _map(name)),
                 _timed(name),
                 _exported(name),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -165,8 +166,9 @@ def _points(axes: Axes, found: Explanation, look: Look, name: str, part: Points)
     """Where the query of a graft reads, and how much: as cells of the map, or as points with their movements."""
     edge = found.to_picture(torch.tensor(look.cell).float() + torch.tensor([[-0.5, -0.5], [0.5, 0.5]]), look.stride)
     (left, top), (right, bottom) = edge.tolist()
-    still = part.origins is None and bool((part.positions == part.positions[:, :1]).all())
-    (_cells if still else _moved)(axes, found, look, name, part)
+    shared = part.origins is None and bool((part.positions == part.positions[:, :1]).all())
+    on_grid = bool(((2 * part.positions).frac() == 0).all())
+    (_cells if shared and on_grid else _moved)(axes, found, look, name, part)
     if right - left < LEAST_CELL * found.picture.shape[1]:
         axes.plot((left + right) / 2, (top + bottom) / 2, marker="+", color=ORANGE, markersize=10, markeredgewidth=2)
     else:
@@ -198,15 +200,18 @@ def _moved(axes: Axes, found: Explanation, look: Look, name: str, part: Points) 
     _show(axes, found, f"{name}\n{heads} head{'s' * (heads != 1)}, {count} points each")
     strength = weights / weights.max()
     strong = strength >= LEAST_STRENGTH
-    axes.scatter(*where[~strong].unbind(1), s=2, c=INK, linewidths=0, alpha=0.5)
+    x, y = where.unbind(-1)
+    axes.scatter(x[~strong], y[~strong], s=2, c=INK, linewidths=0, alpha=0.5)
     if part.origins is not None:
         origins = found.to_picture(part.origins[0, :, 0].float().cpu(), look.stride)
         strongest = (strength * strong).flatten().topk(min(MOST_ARROWS, int(strong.sum()))).indices
         starts, ends = (points.flatten(0, 1)[strongest] for points in (origins, where))
-        arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "headwidth": 4, "minlength": 0}
-        axes.quiver(*starts.unbind(1), *(ends - starts).unbind(1), color="white", ec=INK, lw=0.2, **arrows)
+        arrows: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004, "headwidth": 4}
+        arrows |= {"minlength": 0, "color": "white", "ec": INK, "lw": 0.2}
+        axes.quiver(*starts.unbind(1), *(ends - starts).unbind(1), **arrows)
     axes.scatter(
-        *where[strong].unbind(1),
+        x[strong],
+        y[strong],
         s=(4 + 90 * strength[strong]).numpy(),
         c=strength[strong].numpy(),
         cmap=HEAT,

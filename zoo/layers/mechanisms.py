@@ -118,7 +118,7 @@ MECHANISMS = {
         "squeeze-and-excitation",
         "the map's means pass a small network that scales each channel",
         r"w = \sigma(W_2 \operatorname{ReLU}(W_1 \bar x))",
-        "the first thing to try: next to free, and every later channel attention compares itself with it",
+        "the first thing to try: it is next to free",
         papers.SE,
     ),
     "ese": Mechanism(
@@ -181,7 +181,7 @@ MECHANISMS = {
         r"w = m \odot \sigma(\operatorname{conv}_7 [\operatorname{mean}_C, \operatorname{max}_C](x \odot "
         r"m)), \quad m = \sigma(\operatorname{MLP}(\operatorname{mean} x) + "
         r"\operatorname{MLP}(\operatorname{max} x))",
-        "channels and pixels shall both be weighed, at next to no cost; the block that is asked for most",
+        "channels and pixels shall both be weighed, at next to no cost",
         papers.CBAM,
     ),
     "lcbam": Mechanism(
