@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--images", type=int, default=160)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--many", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "benchmark_comparing.csv")
     arguments = parser.parse_args()

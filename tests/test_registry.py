@@ -43,6 +43,7 @@ def test_list_models_filters_by_fnmatch() -> None:
         "yolov8s_a2",
         "yolov8s_dattn",
         "yolov8s_hat",
+        "yolov8s_hat_backbone",
         "yolov8s_hat_p345",
         "yolov8s_hat_stem",
     ]

@@ -1,4 +1,4 @@
-"""YOLOv8 with hybrid attention (HAT, arXiv 2205.04437): on P5, on P3 to P5, or on the image."""
+"""Hybrid attention (HAT, arXiv 2205.04437): on P5 or P3 to P5 of the neck, in the backbone, or on the image."""
 
 from __future__ import annotations
 
@@ -49,3 +49,14 @@ def yolov8_hat_stem(scale: str) -> tuple[GraftConfig, ...]:
     price of touching every pixel at all. Measured overhead is in `results/models.csv`.
     """
     return (_graft("stem", WIDTH_IMAGE[scale], 1, 16),)
+
+
+@register("yolov8", "_hat_backbone")
+@register("yolo11", "_hat_backbone")
+def backbone_hat(scale: str) -> tuple[GraftConfig, ...]:
+    """A residual hybrid group on each of P3, P4 and P5 of the backbone, which neck and head both read.
+
+    Meant for `freeze_base=True`. Budget: at n about as many parameters as the head, so that what trains is under 40 %
+    of the model. Measured overhead is in `results/models.csv`.
+    """
+    return tuple(GraftConfig(place, "hat") for place in ("p3", "p4", "p5"))
