@@ -41,6 +41,12 @@ def by_predict(file: Path) -> np.ndarray:
 READERS = {"predict": by_predict, "explain": pictures.read, "app": answers.read}
 
 
+def write(path: Path, image: np.ndarray) -> None:
+    """Lossless: OpenCV before 5 writes colours of floats as logarithms unless told otherwise."""
+    uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if path.suffix == ".tif" else []
+    assert cv2.imwrite(str(path), image, uncompressed)
+
+
 def colours_of(image: np.ndarray) -> np.ndarray:
     """What is to be seen, in RGB and [0, 255]."""
     return 255 * (image[..., ::-1] if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2))
@@ -55,7 +61,7 @@ def read(request):
 @pytest.mark.parametrize("name", ["f32.tif", "f64.tif", "f255.tif", "u16.tif", "u16.png", "u8.tif", "u8.png"])
 def test_every_depth_becomes_the_same_picture(tmp_path, image, name, read):
     path = tmp_path / name
-    assert cv2.imwrite(str(path), DEPTHS[path.stem](image))
+    write(path, DEPTHS[path.stem](image))
     unknown_to_pillow = name == "f64.tif" or (image is COLOURS and name in {"f32.tif", "f255.tif"})
     if read is answers.read and unknown_to_pillow:
         with pytest.raises(DataError, match="save it as PNG"):
@@ -93,7 +99,7 @@ def test_pillow_and_files_agree_on_colours_and_turns(tmp_path, read):
 
 @pytest.mark.parametrize("values", [-RAMP, 1000 * RAMP, np.full((4, 4), np.nan, np.float32)], ids=["neg", "big", "nan"])
 def test_floats_of_unknown_range_are_refused_with_it(tmp_path, values, read):
-    cv2.imwrite(str(tmp_path / "f.tif"), values.astype(np.float32))
+    write(tmp_path / "f.tif", values.astype(np.float32))
     for source in (lambda: read(tmp_path / "f.tif"), lambda: pictures.read(values)):
         with pytest.raises(DataError, match="its values go from"):
             source()
@@ -140,7 +146,7 @@ def test_tiny_images(tmp_path, size, read):
 
 def test_a_float_tiff_is_explained_as_its_eight_bits_are(tmp_path):
     model = zoo.create("yolov8n_dattn.digits", pretrained=True)
-    cv2.imwrite(str(tmp_path / "a.tif"), COLOURS)
+    write(tmp_path / "a.tif", COLOURS)
     cv2.imwrite(str(tmp_path / "a.png"), (COLOURS * 255).round().astype(np.uint8))
     deep, flat = (zoo.attention(model, tmp_path / name, imgsz=64) for name in ("a.tif", "a.png"))
     assert np.array_equal(deep.picture, flat.picture)
