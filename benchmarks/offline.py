@@ -4,8 +4,8 @@ Run: `python -m benchmarks.offline`, on Linux with `unshare`, `ip` and `strace`.
 would: in a network namespace that has a loopback device and no route, with empty settings and caches, and without the
 switches that keep Ultralytics and the Hub offline. `strace` records each `connect` of each of its processes; what goes
 neither to a local socket nor to the loopback device counts, and so does every look-up of a name. Verbs run from a copy
-of the checkout, because `zoo card` writes into it. The last row is the fast tests. A row replaces the
-earlier one of its verb.
+of the checkout, because `zoo card` writes into it. The last row is the fast tests, some of which
+import Ultralytics before the zoo to show that it then looks up names. A row replaces the earlier one of its verb.
 """
 
 from __future__ import annotations
