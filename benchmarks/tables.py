@@ -11,6 +11,7 @@ Run: `python -m benchmarks.tables`, or `make tables`. A block stands between `<!
 - `pretrained DATA COLUMN...`: one data set, of runs that trained the whole model from base weights
 - `against DATA REGIME MODEL CONTROL`: one cell, of runs from base weights; the regime is full, frozen or norm
 - `adapters DATA`: of runs over a frozen base, how far they go from the head alone to the whole model
+- `coco`: the weights tagged `coco` and the bases they started from, on images they never saw
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import zoo
+from zoo import records
 from zoo.config import BASES, SCALES
 from zoo.files import write_text
 from zoo.info import exports
@@ -181,6 +183,22 @@ def adapters(data: str) -> str:
     return _table(heads, rows) if rows else "No run is recorded.\n"
 
 
+def coco() -> str:
+    """One row a model, its mAP50-95 and what that is against its base at each size."""
+    rows = records.read(ROOT / "results" / "coco_weights.csv")
+    places = list(dict.fromkeys((row["data"], row["imgsz"]) for row in rows))
+    found = {(row["model"], row["data"], row["imgsz"]): row for row in rows}
+    body = []
+    for name in dict.fromkeys(row["model"] for row in rows):
+        cells = [f"`{name}`"]
+        for place in places:
+            row = found[(name, *place)]
+            cells += [f"{float(row['mAP50-95']):.3f}", f"{float(row['minus_base']):+.3f}" if "." in name else ""]
+        body.append(cells)
+    heads = [head for data, imgsz in places for head in (f"{data}, {imgsz} px", "against its base")]
+    return _table(["weights", *heads], body) if rows else "Not measured yet.\n"
+
+
 def against(data: str, regime: str, model: str, control: str) -> str:
     """How a model compares with another, both from base weights and trained alike: `full`, `frozen` or `norm`."""
     ways = {"full": False, "frozen": True, "norm": "norm"}
@@ -219,7 +237,7 @@ def _compared(found: Comparison, columns: Sequence[str]) -> str:
 
 BLOCKS = {
     function.__name__: function
-    for function in (families, models, weights, comparison, differences, number, pretrained, against, adapters)
+    for function in (families, models, weights, comparison, differences, number, pretrained, against, adapters, coco)
 }
 
 

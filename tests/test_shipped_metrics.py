@@ -15,7 +15,12 @@ from reproduce.job import load_recipe
 from zoo.weights import manifest
 
 SHARED = Path(os.environ.get("ZOO_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
-FOLDERS: Mapping[str, Path | None] = {"digits": None, "bccd": SHARED / "bccd", "deeppcb": SHARED / "deeppcb"}
+FOLDERS: Mapping[str, Path | None] = {
+    "digits": None,
+    "bccd": SHARED / "bccd",
+    "deeppcb": SHARED / "deeppcb",
+    "coco416": SHARED / "coco-416",
+}
 NAMES = sorted(manifest.entries())
 
 
@@ -26,11 +31,11 @@ def prepared_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_metrics_are_what_the_manifest_claims(name: str, prepared_in: Path) -> None:
-    tag = name.partition(".")[2]
-    folder = FOLDERS[tag]
+    [recipe] = [each for each in FOLDERS if load_recipe(each).tag == name.partition(".")[2]]
+    folder = FOLDERS[recipe]
     if folder is not None and not folder.is_dir():
-        pytest.skip(f"no {folder}; ZOO_DATA_DIR names the folder that holds {tag}/")
-    data = prepare(load_recipe(tag).dataset, folder, prepared_in)
+        pytest.skip(f"no {folder}; ZOO_DATA_DIR names the folder that holds {folder.name}/")
+    data = prepare(load_recipe(recipe).dataset, folder, prepared_in)
     entry = manifest.entries()[name]
     model = zoo.create(name, pretrained=True)
     for split, claimed in entry.metrics.items():

@@ -52,7 +52,6 @@ def yolov8_hat_stem(scale: str) -> tuple[GraftConfig, ...]:
 
 
 @register("yolov8", "_hat_backbone")
-@register("yolo11", "_hat_backbone")
 def backbone_hat(scale: str) -> tuple[GraftConfig, ...]:
     """A residual hybrid group on each of P3, P4 and P5 of the backbone, which neck and head both read.
 
