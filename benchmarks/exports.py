@@ -35,7 +35,7 @@ ONNX_PIXELS, PIXELS, SCORE = 1e-3, 2e-3, 1e-4
 """Largest differences allowed. At 640 x 640, PyTorch's own float32 is 5e-4 px off its float64."""
 TRAINED = {"yolov8n": "yolov8n_dattn.digits"}
 """Whose stock layers to export, by base."""
-OTHERWISE = "yolo11n_halo.coco"
+OTHERWISE = "yolo11n_halo.digits"
 """Whose for every other base, as far as they fit: in random layers alone, rounding grows tenfold and more."""
 
 BLOCKS = [f"yolov8n+{name}@neck_p5" for name in blocks.BLOCKS]

@@ -204,7 +204,7 @@ def _measured(name: str) -> str:
         [each.title, f"`{line.label}`", line.cells["seeds"], line.cells["score"], line.cells["base"]]
         for each in (*comparisons(), *started())
         for line in each.lines
-        if line.score and name in _grafts(line.label.partition(",")[0])
+        if line.score and name in _grafts(line.runs[0].model)
     ]
     if not rows:
         return "**Measured.** No run yet."
