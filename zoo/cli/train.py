@@ -67,7 +67,6 @@ def export(name: str, settings: list[str]) -> None:
         return
     chosen = parse_settings(settings)
     _check_format(chosen.get("format"))
-    check_device(0 if chosen["format"] == "engine" else chosen.get("device"))
     print(load(name, pretrained=True, trust=chosen.pop("trust", False)).export(**chosen))
 
 
