@@ -13,7 +13,21 @@ import pytest
 import torch
 
 import zoo
-from benchmarks.exports import BLOCKS, FORMATS, PIXELS, SCORE, SIZES, TABLE, Size, agrees, compare, image, prepare
+from benchmarks.exports import (
+    BLOCKS,
+    FORMATS,
+    PIXELS,
+    SCORE,
+    SIZES,
+    TABLE,
+    Difference,
+    Size,
+    agrees,
+    compare,
+    image,
+    prepare,
+    rounding,
+)
 from tests.families import FAMILIES
 from zoo.registry import get_config
 
@@ -33,8 +47,8 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_predictions_are_those_of_pytorch(engine: zoo.YOLO, fmt: str, size: Size) -> None:
     if fmt in NEEDS:
         pytest.importorskip(NEEDS[fmt])
-    box, score = compare(engine, fmt, size)
-    assert agrees(fmt, box, score), (box, score)
+    found, own = compare(engine, fmt, size), rounding(engine, size)
+    assert agrees(found, own), (found, own)
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.startswith("yolo26")])
@@ -70,7 +84,8 @@ def test_table_has_every_family_in_every_format_and_size() -> None:
     assert rows.keys() - of_blocks == cases
     assert of_blocks == {(name, fmt, *SIZES[1]) for name, *_ in of_blocks for fmt in FORMATS if fmt != "torch.compile"}
     for row in rows.values():
-        agreed = bool(row["box_px"]) and agrees(row["format"], float(row["box_px"]), float(row["score"]))
+        own = Difference(float(row["rounding_px"]), float(row["rounding_score"]))
+        agreed = bool(row["box_px"]) and agrees(Difference(float(row["box_px"]), float(row["score"])), own)
         assert (row["ok"] == "yes") == agreed
 
 

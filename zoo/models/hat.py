@@ -9,6 +9,7 @@ P3, P4, P5 = 15, 18, 21
 
 WIDTH = {"n": 64, "s": 96, "m": 128, "l": 160, "x": 160}
 WIDTH_P345 = {"n": (32, 32, 48), "s": (48, 48, 64), "m": (64, 64, 96), "l": (64, 96, 128), "x": (64, 96, 128)}
+WIDTH_BACKBONE = {"n": (32, 48, 48), "s": (48, 64, 64), "m": (48, 80, 80), "l": (64, 96, 96), "x": (64, 96, 96)}
 WIDTH_IMAGE = {"n": 16, "s": 32, "m": 48, "l": 64, "x": 64}
 
 
@@ -52,10 +53,14 @@ def yolov8_hat_stem(scale: str) -> tuple[GraftConfig, ...]:
 
 
 @register("yolov8", "_hat_backbone")
-def backbone_hat(scale: str) -> tuple[GraftConfig, ...]:
-    """A residual hybrid group on each of P3, P4 and P5 of the backbone, which neck and head both read.
+@register("yolo11", "_hat_backbone")
+def hat_backbone(scale: str) -> tuple[GraftConfig, ...]:
+    """A residual hybrid group of one block on each of P3, P4 and P5 of the backbone, which neck and head both read.
 
-    Meant for `freeze_base=True`. Budget: at n about as many parameters as the head, so that what trains is under 40 %
-    of the model. Measured overhead is in `results/models.csv`.
+    Meant for `freeze_base=True`. Budget: with the head under 40 % of the parameters of `yolov8n`, so P5 has the width
+    of P4. Measured overhead is in `results/models.csv`.
     """
-    return tuple(GraftConfig(place, "hat") for place in ("p3", "p4", "p5"))
+    return tuple(
+        GraftConfig(place, "hat", {"embed_dim": width})
+        for place, width in zip(("p3", "p4", "p5"), WIDTH_BACKBONE[scale], strict=True)
+    )
