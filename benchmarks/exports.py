@@ -35,8 +35,8 @@ TABLE = Path(__file__).parents[1] / "results" / "exports.csv"
 SIZES = [(640, 640), (480, 640)]
 PIXELS, SCORE = 1e-3, 1e-4
 """Differences that are always allowed."""
-ROUNDINGS = 3
-"""Beyond those: PyTorch's own rounding, and an export that is up to twice as far off float64, on the other side."""
+ROUNDINGS = 10
+"""Beyond those: so many of PyTorch's own. Kernels round differently, those of a plain base up to five times as far."""
 TRAINED = {"yolov8n": "yolov8n_dattn.coco"}
 """Whose stock layers to export, by base."""
 OTHERWISE = "yolo11n_halo.coco"
@@ -96,6 +96,10 @@ def image(height: int, width: int, split: str = "test", index: int = 0) -> torch
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().float() / 255
 
 
+def _fused(engine: zoo.YOLO) -> GraftedDetectionModel:
+    return deepcopy(engine.model).fuse(verbose=False).eval()
+
+
 def _onnx(engine: zoo.YOLO, size: Size, dynamic: bool = False) -> Predictor:
     import onnxruntime
 
@@ -123,13 +127,13 @@ def _openvino(engine: zoo.YOLO, size: Size) -> Predictor:
 
 
 def _torch_export(engine: zoo.YOLO, size: Size) -> Predictor:
-    model = deepcopy(engine.model).eval()  # Detect keeps the anchors of the last call, here those of the capture
+    model = _fused(engine)  # a copy, for Detect keeps the anchors of the last call, here those of the capture
     program = torch.export.export(model, (image(*size),)).module()
     return lambda x: program(x)[0]
 
 
 def _torch_compile(engine: zoo.YOLO, size: Size) -> Predictor:
-    model = deepcopy(engine.model).eval()
+    model = _fused(engine)
     with torch.inference_mode():
         model(image(*size))  # Detect keeps its anchors from this: making them is no part of a graph
     torch.compiler.reset()  # one process compiles only so many sizes of the same forward
@@ -149,7 +153,7 @@ FORMATS: dict[str, Callable[[zoo.YOLO, Size], Predictor]] = {
 
 def rounding(engine: zoo.YOLO, size: Size) -> Difference:
     """How far PyTorch's float32 is from its float64, for the fused model."""
-    fused = deepcopy(engine.model).fuse(verbose=False).eval()
+    fused = _fused(engine)
     exact = deepcopy(fused).double()
     with torch.inference_mode():
         return Difference.between(fused(image(*size))[0].double(), exact(image(*size).double())[0])
@@ -157,7 +161,7 @@ def rounding(engine: zoo.YOLO, size: Size) -> Difference:
 
 def compare(engine: zoo.YOLO, fmt: str, size: Size) -> Difference:
     """Export, run, and compare with PyTorch."""
-    fused = deepcopy(engine.model).fuse(verbose=False).eval()
+    fused = _fused(engine)
     with torch.inference_mode():
         expected = fused(image(*size))[0]
     predict = FORMATS[fmt](engine, size)

@@ -129,7 +129,7 @@ def test_overhead_is_within_the_budget(name: str) -> None:
     info = zoo.model_info(name)
     assert info.params <= 1.25 * info.base_params
     three_places = name.endswith("_hat_backbone")  # P3 among them, where a window sees the most positions
-    assert info.gflops <= (1.26 if three_places else 1.15) * info.base_gflops
+    assert info.gflops <= (1.37 if three_places else 1.15) * info.base_gflops
 
 
 @pytest.mark.fast

@@ -13,7 +13,7 @@ from ultralytics.nn.modules import Detect
 from ultralytics.nn.tasks import DetectionModel, OBBModel, PoseModel, SegmentationModel
 from ultralytics.utils import LOGGER
 
-from zoo import places
+from zoo import places, registry
 from zoo.config import STEM, GraftConfig, ModelConfig
 from zoo.errors import ChannelError, ConfigError, DataError, UnknownBlockError
 from zoo.layers import blocks
@@ -62,10 +62,11 @@ class Grafted(DetectionModel):
         if class_width:
             self.reset_classes(num_classes)
         table = places.layers(self.yaml, ch) if plan else ()
+        tried = registry.is_row(cfg.get("name", ""), plan)
         self.grafts = nn.ModuleDict()
         for graft in plan:
             dim = ch if graft.position == STEM else table[int(graft.position)].channels
-            self.grafts[str(graft.position)] = Graft(_build_block(graft, dim), dim)
+            self.grafts[str(graft.position)] = Graft(_build_block(graft, dim, tried), dim)
         self.yaml["grafts"] = [graft.to_dict() for graft in plan]
         if plan:
             self.yaml["backbone"].insert(0, [-1, 1, REFUSE_STOCK, []])
@@ -309,9 +310,9 @@ def _class_prior(num_classes: int, stride: float) -> float:
     return math.log(5 / num_classes / (640 / stride) ** 2)
 
 
-def _build_block(graft: GraftConfig, dim: int) -> nn.Module:
+def _build_block(graft: GraftConfig, dim: int, tried: bool = False) -> nn.Module:
     try:
-        return blocks.build(graft.block, dim, graft.options)
+        return blocks.build(graft.block, dim, graft.options, tried=tried)
     except UnknownBlockError:
         raise
     except (ChannelError, ConfigError) as error:

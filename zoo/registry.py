@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -44,6 +44,11 @@ def names(pattern: str = "*") -> list[str]:
             key=lambda c: (BASES.index(c.base), c.name.removeprefix(c.base_name), SCALES.index(c.scale)),
         )
     ]
+
+
+def is_row(name: str, grafts: Sequence[GraftConfig]) -> bool:
+    """Whether a registered row says just that: these grafts, at layer indices, under this name."""
+    return name in _CONFIGS and resolve(_CONFIGS[name]).grafts == tuple(grafts)
 
 
 def grafted(config: ModelConfig, grafts: str) -> ModelConfig:

@@ -66,3 +66,13 @@ def test_options_that_fail_only_in_a_forward_pass_fail_at_load(tmp_path, monkeyp
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(errors.ConfigError, match="failed on a map of"):
         zoo.create(f"local-dir:{tmp_path}")
+
+
+def test_registered_rows_are_not_tried_at_load(monkeypatch):
+    def refuse(self, x):
+        raise RuntimeError("a forward pass")
+
+    monkeypatch.setattr("zoo.layers.dattn.DeformableAttention.forward", refuse)
+    zoo.create("yolov8n_dattn")
+    with pytest.raises(errors.ConfigError, match="a forward pass"):
+        zoo.create("yolov8n+dattn@sppf")

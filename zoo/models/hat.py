@@ -55,7 +55,7 @@ def yolov8_hat_stem(scale: str) -> tuple[GraftConfig, ...]:
 @register("yolov8", "_hat_backbone")
 @register("yolo11", "_hat_backbone")
 def hat_backbone(scale: str) -> tuple[GraftConfig, ...]:
-    """A residual hybrid group of one block on each of P3, P4 and P5 of the backbone, which neck and head both read.
+    """A residual hybrid group of two blocks on each of P3, P4 and P5 of the backbone, which neck and head both read.
 
     Meant for `freeze_base=True`. Budget: with the head under 40 % of the parameters of `yolov8n`, so P5 has the width
     of P4. Measured overhead is in `results/models.csv`.
