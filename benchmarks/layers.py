@@ -7,15 +7,16 @@ allocator held at once during a forward, in MB of 1e6 bytes, input and parameter
 itself). `--against PATH` compares with the same block of another checkout instead (`git worktree add PATH COMMIT`),
 both imported into this process; a ratio of at least 0.97 is no slower.
 
-Training rows of halo attention on P3 went from 0.89 to 1.01 between runs, and the other way round with the sides
-exchanged. What glibc gives back to the system between calls seems to decide: with `MALLOC_TRIM_THRESHOLD_` and
-`MALLOC_MMAP_THRESHOLD_` at 8 GiB, so that all is kept, they were 0.98 to 1.02 in two runs.
+It starts itself again with glibc told to keep the memory that is freed. What glibc gives back to the system between
+calls, by sizes that neither side chooses, moved training rows on P3 from 0.89 to 1.01, and the other way round with the
+sides exchanged.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import statistics
 import sys
 import time
@@ -35,6 +36,7 @@ from zoo.layers.halo import HaloAttention
 from zoo.layers.hat import HybridAttention, HybridAttentionBlock, HybridOptions, OverlappingCrossAttention
 
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_layers.csv"
+KEEP_FREED = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**33)}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 LEVELS = {"P3": (128, 80), "P4": (256, 40), "P5": (512, 20)}
 
@@ -238,4 +240,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if not KEEP_FREED.items() <= os.environ.items():  # glibc reads them when a process starts
+        os.execve(sys.executable, sys.orig_argv, os.environ | KEEP_FREED)
     main()
