@@ -39,6 +39,7 @@ tables: .venv/dev.stamp
 	$(BIN)/zoo card
 
 variant: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.exports --missing
 	$(BIN)/python -m benchmarks.complexity
 	$(MAKE) tables
 

@@ -12,10 +12,13 @@ dependencies = ["torch", "torchvision", "ultralytics", "timm", "einops", "huggin
 dependencies += ["PIL", "yaml"]
 
 
+_OPTIONS = "pretrained=False, num_classes=None, base_weights=None, width=None, features_only=False"
+
+
 def _create(name: str, **options: _Any) -> _Any:
     return _zoo.create(name, **options)
 
 
 for _name in _zoo.list_models() + _zoo.list_models(pretrained=True):
     globals()[_name] = _partial(_create, _name)
-    globals()[_name].__doc__ = f"zoo.create({_name!r}, *, pretrained=False, num_classes=None, base_weights=None)"
+    globals()[_name].__doc__ = f"zoo.create({_name!r}, *, {_OPTIONS})"

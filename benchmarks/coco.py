@@ -1,4 +1,4 @@
-"""What the weights tagged `coco` find, next to the base that they started from, on COCO images they never saw.
+"""What the weights tagged `coco` find, beside the base that they started from, on COCO images outside their training.
 
     python -m benchmarks.coco --base yolov8n.pt --base yolo11n.pt --on coco416=data/coco-416@416 --on coco=data/coco@640
 
@@ -9,6 +9,7 @@ a row a model, data set and size, with both COCO's metrics and Ultralytics' own,
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
@@ -47,10 +48,12 @@ def compared(base: Path, recipe: str, data: Path, imgsz: int) -> list[dict[str, 
     for name in (base.stem, *grafted):
         model = zoo.create(name, base_weights=base) if name == base.stem else zoo.create(name, pretrained=True)
         predictions, stock = predict(model, data, "val", imgsz)
-        scores = coco_metrics(data.parent / "annotations" / "val.json", predictions)
+        truth = data.parent / "annotations" / "val.json"
+        scores = coco_metrics(truth, predictions)
         found = {"mAP50-95": scores["mAP50-95"], "mAP50": scores["mAP50"]}
         found |= {f"ultralytics_{metric}": value for metric, value in stock.items()}
-        row = {"model": name, "data": recipe, "split": "val", "imgsz": imgsz}
+        images = len(json.loads(truth.read_text(encoding="utf-8"))["images"])
+        row = {"model": name, "data": recipe, "split": "val", "images": images, "imgsz": imgsz}
         row |= {metric: round(value, 5) for metric, value in found.items()}
         row["minus_base"] = round(found["mAP50-95"] - float((rows[0] if rows else row)["mAP50-95"]), 5)
         rows.append(row | records.environment(packages=("torch", "ultralytics", "faster-coco-eval")))

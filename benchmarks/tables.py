@@ -186,8 +186,8 @@ def adapters(data: str) -> str:
 def coco() -> str:
     """One row a model, its mAP50-95 and what that is against its base at each size."""
     rows = records.read(ROOT / "results" / "coco_weights.csv")
-    places = list(dict.fromkeys((row["data"], row["imgsz"]) for row in rows))
-    found = {(row["model"], row["data"], row["imgsz"]): row for row in rows}
+    places = list(dict.fromkeys((row["data"], row["images"], row["imgsz"]) for row in rows))
+    found = {(row["model"], row["data"], row["images"], row["imgsz"]): row for row in rows}
     body = []
     for name in dict.fromkeys(row["model"] for row in rows):
         cells = [f"`{name}`"]
@@ -195,7 +195,11 @@ def coco() -> str:
             row = found[(name, *place)]
             cells += [f"{float(row['mAP50-95']):.3f}", f"{float(row['minus_base']):+.3f}" if "." in name else ""]
         body.append(cells)
-    heads = [head for data, imgsz in places for head in (f"{data}, {imgsz} px", "against its base")]
+    heads = [
+        head
+        for data, images, imgsz in places
+        for head in (f"{images} images of {data}, {imgsz} px", "against its base")
+    ]
     return _table(["weights", *heads], body) if rows else "Not measured yet.\n"
 
 

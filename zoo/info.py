@@ -153,8 +153,9 @@ def pretrained_cfg(name: str) -> dict[str, Any]:
 def exports(name: str) -> list[dict[str, str]]:
     """How a model's family left PyTorch: the rows of `results/exports.csv`, which `benchmarks/exports.py` writes.
 
-    Each has the `model` of scale n that was exported, `format`, `height`, `width`, `ok` (yes or no), and the largest
-    differences to PyTorch, `box_px` and `score`; a tag after the name is accepted and ignored.
+    Each has the `model` of scale n that was exported, `format`, `height`, `width`, `ok` (yes or no), the largest
+    differences to PyTorch, `box_px` and `score`, and those of its float32 to its float64, `rounding_px` and
+    `rounding_score`; a tag after the name is accepted and ignored.
 
     Raises:
         UnknownModelError: No such model; the message lists the nearest names.

@@ -87,7 +87,7 @@ class TestLooking:
         rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
         with (assets.root() / "results" / "exports.csv").open(newline="") as file:
             measured = [row for row in csv.DictReader(file) if row["model"] == "yolov8n_dattn"]
-        columns = ("height", "width", "ok", "box_px", "score")
+        columns = ("height", "width", "ok", "box_px", "score", "rounding_px")
         assert measured
         assert rows == [[*row["format"].split(), *filter(None, (row[key] for key in columns))] for row in measured]
 

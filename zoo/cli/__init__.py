@@ -18,7 +18,7 @@ from zoo.errors import ZooError
 DESCRIPTION = "Ultralytics YOLO detectors with an attention mechanism: your own weights under it, or trained ones."
 EXAMPLES = """examples:
   zoo list                                                    the models, their size and their weights
-  zoo predict yolov8n_dattn.bccd photo.jpg                    detect, and draw what was found
+  zoo predict yolov8n_dattn.coco photo.jpg                    detect, and draw what was found
   zoo train yolov8n_dattn pretrained=yolov8n.pt data=my.yaml  attention in a YOLO that keeps its weights
   zoo VERB --help                                             what a verb takes
 """

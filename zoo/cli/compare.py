@@ -35,7 +35,7 @@ def add_verbs(add: Add) -> None:
 def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> None:
     """Train models alike over seeds, and say whether the first was beaten.
 
-    zoo compare yolov8n yolov8n_dattn yolov8n+cbam@neck_p4 data=my.yaml seeds=3 epochs=50
+    zoo compare yolov8n yolov8n_dattn yolov8n+cbam@neck_p4 data=my.yaml seeds=3 epochs=50 pretrained=True
 
     The first name is the control. size_control=True adds its rivals by size: plain convolutions of the same parameters
     at the same places, and the next scale. pretrained=FILE, FOLDER or True starts from official weights of the base, as

@@ -61,7 +61,7 @@ def predict(name: str, sources: list[str], **options: Any) -> None:
 
     Without a tag in NAME, the weights are the model's first. Exported models go by their file or folder.
 
-    zoo predict yolov8n_dattn.bccd photo.jpg 'more/*.png' clip.mp4 --json boxes.json
+    zoo predict yolov8n_dattn.coco photo.jpg 'more/*.png' clip.mp4 --json boxes.json
     zoo predict runs/train 0                 the camera, until Ctrl-C
     """
     _detect("predict", name, sources, **options)

@@ -10,7 +10,7 @@ from zoo.files import write_text
 
 def add_verbs(add: Add) -> None:
     """Add this module's verbs to the command line."""
-    add(sweep).add_argument("plan", type=Path, metavar="PLAN.yaml", help="models, seeds, data; see zoo/engine/sweep.py")
+    add(sweep).add_argument("plan", type=Path, metavar="PLAN.yaml", help="models, seeds, data; see docs/machines.md")
 
     reporting = add(report)
     reporting.add_argument("paths", metavar="PATH", nargs="+", help="CSV files of results, folders of sweeps or runs")

@@ -59,9 +59,10 @@ def export(name: str, settings: list[str]) -> None:
     NAME alone says what its family was exported to, and how far the predictions were from those of PyTorch.
     """
     if not settings and parse(name).kind == "model":
-        columns = ("format", "height", "width", "ok", "box_px", "score")
+        columns = ("format", "height", "width", "ok", "box_px", "score", "rounding_px")
         rows = [[row[column] for column in columns] for row in info.exports(name)]
-        table.show(["format", "height", "width", "works", "boxes differ by, px", "scores differ by"], rows)
+        differ = ["boxes differ by, px", "scores differ by", "PyTorch's rounding, px"]
+        table.show(["format", "height", "width", "works", *differ], rows)
         if not rows:
             print(f"no export of {name} was measured; format=onnx makes one")
         return

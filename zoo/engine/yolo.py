@@ -26,8 +26,9 @@ from zoo.weights import checkpoint
 class YOLO(ultralytics.YOLO):
     """The Ultralytics engine on a zoo model: `train`, `val`, `predict`, `track`, `export`, `benchmark`, `tune`.
 
-    A model without weights is initialised by `train(seed=...)`: under one seed, a grafted model and its plain base
-    start from the same stock weights.
+    A name with a tag loads that tag's weights; without one they are random, unless `pretrained=True` or `base_weights`
+    is given. A model without weights is initialised by `train(seed=...)`: under one seed, a grafted model and its plain
+    base start from the same stock weights.
 
     Args:
         model: Anything `zoo.create` takes, or a file that `ultralytics.YOLO` takes.

@@ -24,7 +24,7 @@ from zoo.weights.manifest import Entry
 PICTURE = "predictions.jpg"
 
 _PIPELINES = {"segment": "image-segmentation", "pose": "keypoint-detection"}
-_INSTALL = "pip install .  # in a checkout of yolo-attention-zoo"
+_INSTALL = "pip install -e .  # in a checkout of yolo-attention-zoo"
 
 
 def path(name: str) -> Path:
@@ -66,7 +66,7 @@ def render(name: str, repo_id: str | None = None) -> str:
         size=size,
         training=_training(entry),
         results=[_shipped(entry), *facts.of_weights(config, tag, entry)],
-        limits=_limits(entry.num_classes, entry.dataset, entry.imgsz),
+        limits=_limits(entry.num_classes, entry.dataset, entry.imgsz, entry.started_from),
         use=_load_it(name, entry, repo_id),
         licences=(entry.license, entry.dataset_license),
     )
@@ -278,26 +278,30 @@ def _shipped(entry: Entry) -> dict[str, Any]:
     return {"text": "Of this very file, as stored in fp16:", "head": ["split", "metric", "value"], "rows": rows}
 
 
-def _limits(num_classes: int, dataset: str, imgsz: int) -> str:
+def _limits(num_classes: int, dataset: str, imgsz: int, started_from: str = "") -> str:
+    seen = (
+        "It started from other weights (above) and was trained on this alone"
+        if started_from
+        else "It has seen nothing else"
+    )
     return f"""For detecting its {num_classes} classes in images like those of {dataset}, as a starting point for
-fine-tuning, and for comparing attention mechanisms. It has seen nothing else: on other images, or at sizes far from
+fine-tuning, and for comparing attention mechanisms. {seen}: on other images, or at sizes far from
 {imgsz} pixels, expect worse, and measure before you rely on it. Not for medical, safety or surveillance
 decisions."""
 
 
 def _load_it(name: str, entry: Entry, repo_id: str | None) -> list[dict[str, str]]:
-    architecture, tag = parse(name).architecture, parse(name).tag
+    architecture = parse(name).architecture
     base, _ = _over(registry.get_config(architecture), entry.base_tensors or None)
     pushed = [repo_id] if repo_id else [s.removeprefix("hf:") for s in entry.sources if s.startswith("hf:")]
     from_hub = f'\nmodel = zoo.create("hf-hub:{pushed[0]}"{base})  # the same, from the Hub' if pushed else ""
-    comment = "" if tag == manifest.tags(architecture)[0] else "  # loads the default tag, not this one"
     loaded = f"""import zoo
 
 model = zoo.create("{name}", pretrained=True{base})  # a torch.nn.Module{from_hub}
 zoo.YOLO("{name}", pretrained=True{base}).predict("image.jpg")  # the Ultralytics engine"""
     by_torch = f"""import torch
 
-model = torch.hub.load("<checkout>", "{architecture}", source="local", pretrained=True{base}){comment}"""
+model = torch.hub.load("<checkout>", "{name}", source="local", pretrained=True{base})"""
     use = [_code("", _INSTALL), _code("python", loaded), _code("python", by_torch)]
     return use if base else [*use, _code("", f"zoo predict {name} image.jpg")]
 
@@ -313,5 +317,7 @@ zoo.YOLO("{name}").train(data="my.yaml", pretrained="{base}.pt", epochs=100)"""
         code = f'import zoo\n\nzoo.YOLO("{name}").train(data="my.yaml", pretrained="{base}.pt", epochs=100)'
     commands = f"zoo train {name} pretrained={base}.pt data=my.yaml epochs=100"
     if config.grafts:
-        commands += f"\nzoo compare {base} {name} data=my.yaml seeds=3 epochs=50  # does it help on your data?"
+        commands += (
+            f"\nzoo compare {base} {name} data=my.yaml seeds=3 epochs=50 pretrained=True  # does it help on your data?"
+        )
     return [_code("", _INSTALL), _code("", commands), _code("python", code)]
