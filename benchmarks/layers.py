@@ -7,18 +7,18 @@ allocator held at once during a forward, in MB of 1e6 bytes, input and parameter
 itself). `--against PATH` compares with the same block of another checkout instead (`git worktree add PATH COMMIT`),
 both imported into this process; a ratio of at least 0.97 is no slower.
 
-It starts itself again with glibc told to keep the memory that is freed. What glibc gives back to the system between
-calls, by sizes that neither side chooses, moved training rows on P3 from 0.89 to 1.01, and the other way round with the
-sides exchanged.
+Where memory lies when a process starts makes a block a tenth faster or slower for as long as it lives, the same code
+against itself too. So `--against` measures in several processes, one after the other, and writes medians over them.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,6 @@ from zoo.layers.halo import HaloAttention
 from zoo.layers.hat import HybridAttention, HybridAttentionBlock, HybridOptions, OverlappingCrossAttention
 
 TABLE = Path(__file__).parents[1] / "results" / "benchmark_layers.csv"
-KEEP_FREED = {"MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_MMAP_THRESHOLD_": str(2**33)}
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 LEVELS = {"P3": (128, 80), "P4": (256, 40), "P5": (512, 20)}
 
@@ -181,6 +180,23 @@ def compare(
     }
 
 
+def in_processes(count: int) -> list[dict[str, object]]:
+    """Run this command so many times, each in a process of its own; medians of what they measured, row by row."""
+    tables = []
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "table.csv")
+            subprocess.run([*sys.orig_argv, "--processes", "1", "--output", str(output)], check=True)
+            tables.append(records.read(output))
+    measured = ("ms", "mb", "ratio", "difference")
+    rows = []
+    for same in zip(*tables, strict=True):
+        numbers = {key: [float(row[key]) for row in same] for key in same[0] if key.endswith(measured)}
+        medians = {key: float(f"{statistics.median(values):.4g}") for key, values in numbers.items()}
+        rows.append({**same[0], **medians, "processes": count})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", nargs="+", choices=[*BLOCKS, TIMM], default=[*BLOCKS, TIMM])
@@ -193,9 +209,16 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--compile", action="store_true", help="compare with the block under torch.compile instead")
     what.add_argument("--against", type=Path, metavar="PATH", help="compare with another checkout of the zoo instead")
+    parser.add_argument(
+        "--processes", type=int, help="that measure, each for `seconds`; default 5 for --against, else 1"
+    )
     parser.add_argument("--quick", action="store_true", help="a fifth of a second each, and write no file")
     parser.add_argument("--output", type=Path, default=TABLE)
     options = parser.parse_args()
+    processes = options.processes or (5 if options.against and not options.quick else 1)
+    if processes > 1:
+        records.write(options.output, in_processes(processes))
+        return
     theirs = blocks_of(options.against) if options.against else {}
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -240,6 +263,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if not KEEP_FREED.items() <= os.environ.items():  # glibc reads them when a process starts
-        os.execve(sys.executable, sys.orig_argv, os.environ | KEEP_FREED)
     main()

@@ -29,6 +29,7 @@ MODELS = (
     "yolov8n_dattn",
     "yolo11n_dattn",
     "yolov8n_hat_stem",
+    "yolov8n+biformer@neck_p5",
 )
 
 
