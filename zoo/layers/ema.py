@@ -64,14 +64,16 @@ class EfficientMultiscaleAttention(Gate):
         """The weights of each group's pixels, `(B, groups, H, W)`."""
         height, width = x.shape[2:]
         grouped = x.contiguous().view(-1, x.shape[1] // self.groups, height, width)
-        lines = torch.cat((grouped.mean(3), grouped.mean(2)), 2).unsqueeze(3)
+        row_means = grouped.mean(3)
+        lines = torch.cat((row_means, grouped.mean(2)), 2).unsqueeze(3)
         rows, columns = self.conv1x1(lines).sigmoid().split((height, width), 2)
         normed = self.norm(grouped * rows * columns.transpose(2, 3))
 
         # The mean of the 3x3 branch is its kernel's answer to the mean of what each tap sees, and its weighted sum is
         # one kernel's answer; that branch is never formed.
         kernel, bias = self.conv3x3.weight.flatten(1), self.conv3x3.get_parameter("bias")
-        seen = _means_under_taps(_means_under_taps(grouped).transpose(2, 3)).transpose(2, 3)
+        seen = _under_taps(grouped, row_means).transpose(2, 3)
+        seen = _under_taps(seen, seen.mean(3)).transpose(2, 3)
         of_three = F.linear(seen.flatten(1), kernel, bias).softmax(1)
         of_one = self.norm.bias.softmax(0)
         three = _convolve(grouped, of_one @ kernel)
@@ -79,10 +81,15 @@ class EfficientMultiscaleAttention(Gate):
         return (one + three + of_one @ bias).sigmoid().view(-1, self.groups, height, width)
 
 
-def _means_under_taps(x: Tensor) -> Tensor:
-    """What each tap of a kernel of three sees along the last axis, zeros beyond its ends, on average: `(..., 3)`."""
+def _under_taps(x: Tensor, means: Tensor) -> Tensor:
+    """What each tap of a kernel of three sees along the last axis, zeros beyond its ends, on average: `(..., 3)`.
+
+    Args:
+        x: `(..., N)`.
+        means: Over the last axis, `(...)`.
+    """
     last, first = x[..., -1], x[..., 0]
-    return x.mean(-1, keepdim=True) - torch.stack((last, torch.zeros_like(last), first), -1) / x.shape[-1]
+    return means.unsqueeze(-1) - torch.stack((last, torch.zeros_like(last), first), -1) / x.shape[-1]
 
 
 def _convolve(x: Tensor, kernel: Tensor) -> Tensor:
