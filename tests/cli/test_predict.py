@@ -10,12 +10,15 @@ import sys
 import cv2
 import numpy as np
 import pytest
+import torch
 import ultralytics
 from PIL import Image
+from safetensors.torch import save_file
 
 import zoo
 from tests.cli.process import ROOT, run
 from zoo.cli import main
+from zoo.cli.arguments import load
 
 
 @pytest.fixture
@@ -186,8 +189,6 @@ def test_exports_are_names(model, images, tmp_path, format, needs):
 
 
 def test_tensors_are_taken_in_python(model):
-    import torch
-
     [result] = zoo.YOLO(model).predict(torch.rand(1, 3, 64, 64), verbose=False)
     assert result.orig_shape == (64, 64)
 
@@ -215,3 +216,22 @@ def test_ctrl_c_keeps_what_is_done(model, images, tmp_path):
     assert process.returncode == 130
     assert "pictures are done and written; the same command starts again" in err
     assert len({record["file_name"] for record in json.loads((tmp_path / "d.json").read_text())}) >= 5
+
+
+def test_a_folder_named_like_a_model_does_not_take_its_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("yolov8n_dattn", "yolov8n"):
+        (tmp_path / name).mkdir()
+    assert load("yolov8n_dattn", pretrained=True).overrides["pretrained"] is True
+    base = zoo.create("yolov8n").state_dict()
+    save_file(base, "yolov8n.safetensors")
+    loaded = load("yolov8n.safetensors", pretrained=True).model.state_dict()
+    assert torch.equal(loaded["model.0.conv.weight"], base["model.0.conv.weight"])
+
+
+def test_a_run_of_ultralytics_is_no_export_and_keeps_its_task(tmp_path):
+    best = tmp_path / "run" / "weights" / "best.pt"
+    best.parent.mkdir(parents=True)
+    ultralytics.YOLO("yolov8n-pose.yaml").save(best)
+    loaded = load(str(tmp_path / "run"), pretrained=True)
+    assert (loaded.task, loaded.ckpt_path) == ("pose", str(best))

@@ -48,12 +48,13 @@ def load(name: str, *, exports: bool = False, **options: Any) -> YOLO:
         if path.suffix == ".safetensors":
             name, base_weights = _saved(path)
             options = {"base_weights": base_weights} if base_weights else options
-    if Path(name).exists():
+    path = Path(name)
+    if parse(name).kind == "file" and path.exists():
         if not exports and path.suffix not in {".pt", ".yaml", ".yml", ".safetensors"}:
             raise OptionError(
                 f"{name} is an export, which predict and val take; this needs the weights it was made of."
             )
-        task = next((task for task, suffix in TASKS.items() if suffix and suffix in Path(name).name), "detect")
+        task = next((task for task, suffix in TASKS.items() if suffix and suffix in path.name), "detect")
         options = {"trust": options.get("trust", False), "task": None if path.suffix == ".pt" else task}
 
     from zoo.engine.yolo import YOLO
