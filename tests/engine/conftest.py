@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from torch import nn
+from ultralytics.engine.exporter import Exporter
 
 NAMES = ["disc", "square", "bar"]
 
@@ -35,6 +38,12 @@ def write_data(folder: Path, images: int = 4, size: int = 64, same: bool = False
     file = folder / "data.yaml"
     file.write_text(yaml.safe_dump(description))
     return file
+
+
+def calibrate(exporter: Exporter, model: nn.Module) -> list[Any]:
+    """Of an INT8 export, that part which looks at images: in place of `Exporter.__call__`."""
+    exporter.model, exporter.imgsz = model, [64, 64]
+    return list(exporter.get_int8_calibration_dataloader())
 
 
 @pytest.fixture(scope="package", autouse=True)

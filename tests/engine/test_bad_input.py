@@ -14,11 +14,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from ultralytics.cfg import DEFAULT_CFG_DICT
+from ultralytics.engine.exporter import Exporter
 from ultralytics.engine.trainer import BaseTrainer
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
-from tests.engine.conftest import write_data
+from tests.engine.conftest import calibrate, write_data
 from zoo.engine.settings import NOT_IN_DEFAULTS, TRAIN_ONLY, parse_settings
 from zoo.errors import CheckpointError, DataError, FormatError, OptionError, SourceError
 
@@ -155,6 +156,23 @@ def test_a_gpu_that_is_not_there(verb, device, data, tmp_path):
     with pytest.raises(OptionError, match=r"device .* is not available; PyTorch sees no CUDA device"):
         getattr(engine, verb)(**settings, device=device, project=str(tmp_path / "runs"))
     assert not (tmp_path / "runs").exists()
+
+
+ON_DATA = {"val": {}, "benchmark": {"format": "-"}, "export": {"format": "onnx", "quantize": 8}}
+
+
+@pytest.mark.parametrize("verb", ON_DATA)
+def test_no_verb_fetches_data(verb, own, tmp_path, monkeypatch):
+    """Ultralytics takes data of its own where none are given, and downloads or runs what a YAML says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Exporter, "__call__", calibrate)
+    rewrite(own, train="images/absent", val="images/absent", download="open('ran', 'w')")
+    engine = zoo.YOLO("yolov8n", num_classes=3)
+    with pytest.raises(DataError, match="images/absent"):
+        getattr(engine, verb)(data=str(own), imgsz=64, device="cpu", **ON_DATA[verb])
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(OptionError, match=r"data=FILE\.yaml is missing"):
+        getattr(engine, verb)(imgsz=64, device="cpu", **ON_DATA[verb])
 
 
 @pytest.mark.fast

@@ -7,9 +7,10 @@ import os
 import numpy as np
 import pytest
 from ultralytics.data import dataset
+from ultralytics.engine.exporter import Exporter
 
 import zoo
-from tests.engine.conftest import write_data
+from tests.engine.conftest import calibrate, write_data
 from tests.weights.test_untrusted import Harm
 from zoo.engine import quirks
 
@@ -33,6 +34,15 @@ def test_a_cache_that_runs_something_is_written_anew(own, settings, tmp_path):
     zoo.YOLO("yolov8n").train(**settings | {"data": str(own), "epochs": 1})
     assert not mark.exists()
     assert len(scan(own)["labels"]) == 4, "Ultralytics wrote it, and it is read"
+
+
+def test_a_calibration_runs_no_cache(own, tmp_path, monkeypatch):
+    mark = tmp_path / "harmed"
+    with (own.parent / "labels" / "val.cache").open("wb") as file:
+        np.save(file, np.array({"labels": Harm(mark)}, dtype=object), allow_pickle=True)
+    monkeypatch.setattr(Exporter, "__call__", calibrate)
+    [batch] = zoo.YOLO("yolov8n").export(format="onnx", quantize=8, data=str(own), batch=4)
+    assert len(batch["im_file"]) == 4 and not mark.exists()
 
 
 def test_ultralytics_still_reads_any_pickle_there(own, tmp_path):

@@ -67,6 +67,9 @@ def test_val_refuses_other_classes_and_matches_them_when_asked(tmp_path, capsys)
     assert cli.main(common) == 1
     assert "the weights 3 (bar, square, disc); the data 3 (disc, square, bar)" in capsys.readouterr().err
 
+    with pytest.raises(DataError, match="the weights 3"):  # as Ultralytics finds the one YAML of a folder
+        zoo.YOLO(saved).val(data=str(file.parent), project=str(tmp_path))
+
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"names": ["Bar", "other", "disc"]}))
     assert cli.main([*common, "classes=match"]) == 0
     assert "mAP50" in capsys.readouterr().out

@@ -9,9 +9,11 @@ import pytest
 import torch
 import ultralytics
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import ROOT, YAML
 
 import zoo
 from zoo.detector import GraftedDetectionModel
+from zoo.errors import OptionError
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,32 @@ def test_track_follows_a_film(trained):
     engine = zoo.YOLO(trained)
     found = [engine.track(frame, persist=True, conf=0.001, imgsz=64, verbose=False, device="cpu") for frame in frames]
     assert [len(result) for result in found] == [1, 1, 1]
+
+
+def tracker(folder, model):
+    file = folder / "mine.yaml"
+    described = YAML.load(ROOT / "cfg" / "trackers" / "botsort.yaml")
+    YAML.save(file, described | {"with_reid": True, "model": model, "gmc_method": "none"})
+    return str(file)
+
+
+@pytest.mark.parametrize(("model", "nms"), [("other.pt", None), ("auto", False)])
+def test_a_tracker_opens_no_model_by_itself(model, nms, tmp_path, monkeypatch):
+    monkeypatch.setattr("ultralytics.trackers.utils.reid.ReID.__init__", lambda *_, **__: pytest.fail("opened"))
+    for settings in ({"stream": True}, {"stream": False}):
+        with pytest.raises(OptionError, match=f"with model: {model}, opens a second model"):
+            zoo.YOLO("yolo26n").track(torch.rand(1, 3, 64, 64), tracker=tracker(tmp_path, model), nms=nms, **settings)
+
+
+def test_a_tracker_recognises_objects_by_the_detector_or_by_a_model_that_is_trusted(tmp_path, monkeypatch):
+    pytest.importorskip("lap")
+    opened = []
+    monkeypatch.setattr("ultralytics.trackers.utils.reid.ReID.__init__", lambda _, model, **__: opened.append(model))
+    for model in ("auto", "other.pt"):
+        zoo.YOLO("yolov8n", trust=True).track(
+            torch.rand(1, 3, 64, 64), tracker=tracker(tmp_path, model), conf=1, imgsz=64, verbose=False, device="cpu"
+        )
+    assert opened == ["other.pt"]
 
 
 @pytest.mark.slow

@@ -91,6 +91,23 @@ def caches_of_numbers() -> Iterator[None]:
         dataset.load_dataset_cache_file = stock
 
 
+@contextmanager
+def calibrated_on(read: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Have an INT8 export look at the images that `read` describes, unless that is nothing.
+
+    Where no data are given, Ultralytics takes a data set of its own and downloads it; a YAML may have it download, or
+    run, anything.
+    """
+    from ultralytics.engine import exporter
+
+    stock = exporter.check_det_dataset
+    exporter.check_det_dataset = lambda file, **options: read() or stock(file, **options)
+    try:
+        yield
+    finally:
+        exporter.check_det_dataset = stock
+
+
 class _BesideTheFile(YAML):
     @classmethod
     def load(cls, file: str | Path, append_filename: bool = False) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 import ultralytics
+from torch import nn
 from ultralytics.cfg import DEFAULT_CFG_DICT
 from ultralytics.engine.validator import BaseValidator
 from ultralytics.models.yolo.detect import DetectionTrainer
 from ultralytics.nn.tasks import load_checkpoint
+from ultralytics.utils import YAML
+from ultralytics.utils.checks import check_yaml
 
 from zoo.detector import CLASS_BRANCHES, MODELS
 from zoo.engine import classes, data, parent, quirks
@@ -119,12 +122,13 @@ class YOLO(ultralytics.YOLO):
 
         Raises:
             DataError: The data have other classes than the weights, or cannot be read.
-            OptionError: The device does not exist.
+            OptionError: The device does not exist, or there are no data.
         """
         check_device(settings.get("device"))
-        file = str(settings.get("data") or self.overrides.get("data"))
+        settings["data"] = settings.get("data") or self.overrides.get("data")
+        names = dict(sorted(self._read_data(settings).get("names", {}).items()))
         with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
-            if not settings.get("single_cls") and (names := data.class_names(file)):
+            if names and not settings.get("single_cls"):
                 if settings.get("classes") == classes.MATCH:
                     found = classes.matched(self.names, names)
                     settings["classes"] = sorted(set(found.values()))
@@ -137,20 +141,25 @@ class YOLO(ultralytics.YOLO):
         """Predict as Ultralytics does; what is saved goes to `./runs/predict` unless `project` says otherwise.
 
         Raises:
-            OptionError: The device does not exist.
+            OptionError: The device does not exist, or a tracker would open a model of its own.
         """
         check_device(settings.get("device"))
         verb = settings.get("mode", "predict")
+        if verb == "track" and settings.get("tracker"):
+            self._check_tracker(**settings)
         return super().predict(*args, **quirks.write_below_working_directory(settings, verb))
 
     def export(self, **settings: Any) -> str:
         """Export as Ultralytics does.
 
         Raises:
-            OptionError: The device does not exist; `format="engine"` needs a GPU.
+            DataError: The data of a calibration cannot be read.
+            OptionError: The device does not exist; `format="engine"` needs a GPU; a calibration has no data.
         """
         check_device(0 if settings.get("format") == "engine" else settings.get("device"))
-        return super().export(**settings)
+        calibration = quirks.calibrated_on(lambda: self._read_data(settings))
+        with checkpoint.opening(trust=self._trust), quirks.caches_of_numbers(), calibration:
+            return super().export(**settings)
 
     def tune(self, *args: Any, **settings: Any) -> Any:
         """Search hyperparameters as Ultralytics does, each trial in this process with the zoo's trainer.
@@ -171,15 +180,40 @@ class YOLO(ultralytics.YOLO):
         with checkpoint.opening(trust=self._trust):
             return super().load(weights)
 
-    def benchmark(self, *args: Any, **settings: Any) -> Any:
+    def benchmark(self, data: str | None = None, *args: Any, **settings: Any) -> Any:
         """Compare the export formats, as Ultralytics does.
 
         Raises:
-            OptionError: The device does not exist.
+            DataError: The data cannot be read.
+            OptionError: The device does not exist, or there are no data.
         """
         check_device(settings.get("device"))
+        self._read_data({"data": data})
         with checkpoint.opening(trust=self._trust), quirks.data_beside_its_yaml(), quirks.caches_of_numbers():
-            return super().benchmark(*args, **settings)
+            return super().benchmark(data, *args, **settings)
+
+    def _read_data(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """What a verb works on, as `data.read` describes it; empty where that is for Ultralytics to read."""
+        if not settings.get("data"):
+            raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+        if self.task not in MODELS or str(settings["data"]).endswith(".ndjson"):
+            return {}
+        return data.read(settings["data"], settings.get("split") or "val")
+
+    def _check_tracker(self, tracker: str, nms: bool | None = None, **_: Any) -> None:
+        """Refuse one that recognises objects by a model of its own, which Ultralytics opens whole, or downloads."""
+        described = YAML.load(check_yaml(tracker))
+        if not described.get("with_reid"):
+            return
+        own = described.get("model", "auto")
+        if own != "auto" and self._trust:
+            return
+        maps = isinstance(self.model, nn.Module) and getattr(self.model.model[-1], "cv2", None) is not None
+        if own != "auto" or not maps or nms is False:
+            raise OptionError(
+                f"tracker={tracker}: with_reid, with model: {own}, opens a second model. Set with_reid: False; or, if "
+                "you trust a model of your own, name it there and give trust=True."
+            )
 
     def _check_resume(self, resume: Any) -> None:
         """Ultralytics starts afresh where it cannot resume, and resumes its latest run where a file is missing."""
