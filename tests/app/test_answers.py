@@ -54,3 +54,23 @@ def test_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
 def test_point_outside(file):
     with pytest.raises(OptionError, match="outside the picture"):
         answers.explain(file, WEIGHTS, 0.25, 64, (80, 0))
+
+
+def test_no_two_questions_shut_the_gates_of_one_model_at_once():
+    page = pytest.importorskip("zoo.app.page").build()
+    queues = {each.api_name: each.concurrency_id for each in page.fns.values()}
+    assert queues["detect"] == queues["explain"] == queues["exports"]
+
+
+@pytest.mark.parametrize(
+    ("host", "local"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)]
+)
+def test_only_this_machine_names_folders_and_repositories(host, local):
+    page = pytest.importorskip("zoo.app.page")
+    [names] = [each for each in page.build(local=page._is_local(host)).blocks.values() if each.elem_id == "weights"]
+    for name in ("local-dir:/etc", "hf-hub:any/repo"):
+        if local:
+            assert names.preprocess(name) == name
+        else:
+            with pytest.raises(Exception, match="not in the list of choices"):
+                names.preprocess(name)

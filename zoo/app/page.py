@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import socket
 import tempfile
@@ -36,13 +37,18 @@ POLICY = (
 )
 
 
-def build() -> gr.Blocks:
-    """The page. Questions wait in one queue and are answered one at a time."""
+def build(*, local: bool = False) -> gr.Blocks:
+    """The page. Questions wait in one queue and are answered one at a time.
+
+    Args:
+        local: Only this machine can ask, so that a question may name any model, in a folder or on the Hub.
+    """
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             names = answers.choices()
-            name = gr.Dropdown(names, value=names[0], label="weights, or local-dir:PATH", allow_custom_value=True)
+            label = "weights, or local-dir:PATH" if local else "weights"
+            name = gr.Dropdown(names, value=names[0], label=label, allow_custom_value=local, elem_id="weights")
             conf = gr.Slider(0.01, 0.95, 0.25, step=0.01, label="least confidence")
             imgsz = gr.Slider(64, 1280, 416, step=32, label="longer side at the model, px")
         file = _picture(sources=["upload", "webcam", "clipboard"], label="picture", elem_id="picture")
@@ -74,14 +80,17 @@ def build() -> gr.Blocks:
                 headers=["format", "MB", "ms an image", "detections", "least overlap with PyTorch"], interactive=False
             )
         question = [file, name, conf, imgsz]
-        go.click(_answered(_detect), question, [found, without, said], api_name="detect")
-        found.select(_answered(_explain), [*question, found], looked, api_name="explain")
-        export.click(_answered(answers.compare_exports), question, table, api_name="exports")
+        # Gradio has a queue for each function otherwise, and all three ask the same models, whose gates they shut.
+        go.click(_answered(_detect), question, [found, without, said], api_name="detect", concurrency_id="model")
+        found.select(_answered(_explain), [*question, found], looked, api_name="explain", concurrency_id="model")
+        export.click(_answered(answers.compare_exports), question, table, api_name="exports", concurrency_id="model")
     return page.queue(max_size=64, default_concurrency_limit=1)
 
 
 def serve(host: str = "127.0.0.1", port: int = 7860) -> None:
     """Serve the page until interrupted; uploads lie in a temporary folder that is removed then.
+
+    Whoever asks from another machine has the choice of the weights that are listed.
 
     Raises:
         OptionError: The port is in use or not allowed.
@@ -97,15 +106,22 @@ def serve(host: str = "127.0.0.1", port: int = 7860) -> None:
     with tempfile.TemporaryDirectory(prefix="zoo-app-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads
         print(f"http://{host}:{port} (Ctrl-C ends it)", flush=True)
-        uvicorn.run(application(), host=host, port=port, log_level="warning")
+        uvicorn.run(application(local=_is_local(host)), host=host, port=port, log_level="warning")
 
 
-def application() -> FastAPI:
-    """The page as an application that no browser leaves."""
+def application(*, local: bool = False) -> FastAPI:
+    """The page as an application that no browser leaves; `local` as in `build`."""
     app = FastAPI(docs_url=None, redoc_url=None)
     app.add_middleware(_StayHere)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return gr.mount_gradio_app(app, build(), path="", max_file_size=MOST_UPLOAD, theme=theme)
+    return gr.mount_gradio_app(app, build(local=local), path="", max_file_size=MOST_UPLOAD, theme=theme)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _StayHere:
