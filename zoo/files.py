@@ -23,7 +23,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it into place when the block ends well, delete it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         yield temporary
         with temporary.open("rb") as file:

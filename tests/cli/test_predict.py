@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 import numpy as np
@@ -191,6 +193,33 @@ def test_exports_are_names(model, images, tmp_path, format, needs):
 def test_tensors_are_taken_in_python(model):
     [result] = zoo.YOLO(model).predict(torch.rand(1, 3, 64, 64), verbose=False)
     assert result.orig_shape == (64, 64)
+
+
+def test_urls_of_one_file_name_are_pictures_of_their_own_and_asked_for_again(model, images, tmp_path):
+    served = {"/x.png?1": "a.png", "/x.png?2": "b.jpg"}
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = (images / served[self.path]).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    def sizes(*queries: int) -> list[tuple[int, int]]:
+        urls = [f"http://127.0.0.1:{server.server_port}/x.png?{query}" for query in queries]
+        found = detections(model, tmp_path, *urls)
+        return [Image.open(file).size for file in dict.fromkeys(record["file_name"] for record in found)]
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert sizes(1, 2) == [(80, 48), (64, 64)]
+        served["/x.png?1"] = "b.jpg"
+        assert sizes(1) == [(64, 64)]
+        server.shutdown()
 
 
 def test_a_camera_that_is_not_there_is_one_line(model, tmp_path):

@@ -91,6 +91,23 @@ def test_sources_of_one_name_and_sources_in_the_folder_keep_apart(tmp_path):
     assert all(path.is_file() for path in drawn)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_image_and_a_frame_of_a_video_keep_apart(order, tmp_path):
+    frames = [frame("clip_1.jpg"), frame("clip.mp4", 1), frame("clip.mp4", 2), frame("clip_2.mp4", 1)]
+    with Outputs(tmp_path, pictures=False, txt=True, coco=tmp_path / "d.json") as outputs:
+        for each in frames[::order]:
+            outputs.write(each)
+    assert len(list((tmp_path / "labels").iterdir())) == 4
+    assert len({record["image_id"] for record in json.loads((tmp_path / "d.json").read_text())}) == 4
+
+
+@pytest.mark.parametrize("number", [None, 1])
+def test_names_may_be_as_long_as_a_file_s(number, tmp_path):
+    with Outputs(tmp_path) as outputs:
+        assert outputs.write(frame(f"{'x' * 251}.png", number)).stem == "x" * 251
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_videos_are_whole_and_keep_rate_and_size(tmp_path):
     with Outputs(tmp_path) as outputs:
         for source in ("v.mp4", "w.avi"):

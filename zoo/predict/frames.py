@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Frames:
         track: Follow objects from frame to frame: through each video, and through all images as one sequence.
         batch: Images, or frames of one video, that the model sees at a time.
         imgsz: Longer side at the model in pixels; the model's own when `None`.
-        downloads: Folder for the files behind URLs.
+        downloads: Folder for the files behind URLs, each in a new one of its own.
         settings: Ultralytics' settings of prediction, e.g. `conf`.
 
     Attributes:
@@ -130,9 +131,10 @@ class Frames:
         return self._model.predict(source, **settings)
 
     def _fetch(self, url: str) -> list[Path]:
-        self._downloads.mkdir(parents=True, exist_ok=True)
+        fresh = next(path for number in itertools.count(1) if not (path := self._downloads / str(number)).exists())
+        fresh.mkdir(parents=True)  # where Ultralytics finds no other file of this name, which it would take
         try:
-            return [Path(check_file(url, download_dir=self._downloads))]
+            return [Path(check_file(url, download_dir=fresh))]
         except (OSError, ValueError) as error:
             self.broken[url] = _one_line(error)
             return []

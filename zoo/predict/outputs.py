@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -66,7 +67,8 @@ class Outputs:
         self._table: Any = None
         self._reserved = {path.resolve() for path in sources}
         self._bases: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._images: set[str] = set()
+        self._films: set[str] = set()
         self._videos: dict[str, _Video] = {}
         self._pending: list[Future[None]] = []
         self._stack = ExitStack()
@@ -117,14 +119,19 @@ class Outputs:
         if frame.source not in self._bases:
             stem = Path(frame.source).stem
             names = (f"{stem}-{number}" if number > 1 else stem for number in itertools.count(1))
-            base = next(
-                name
-                for name in names
-                if name not in self._taken and self._picture(frame, name).resolve() not in self._reserved
-            )
+            base = next(name for name in names if self._is_free(name, frame))
             self._bases[frame.source] = base
-            self._taken.add(base)
+            (self._images if frame.number is None else self._films).add(base)
         return self._bases[frame.source]
+
+    def _is_free(self, name: str, frame: Frame) -> bool:
+        """Whether no other source has the name, no file that is read, and no image that of a frame of a video."""
+        taken = name in self._images or name in self._films
+        if taken or self._picture(frame, name).resolve() in self._reserved:
+            return False
+        if frame.number is None:
+            return _film(name) not in self._films
+        return name not in map(_film, self._images)
 
     def _picture(self, frame: Frame, base: str) -> Path:
         return self.folder / f"{base}{'.jpg' if frame.number is None else '.mp4'}"
@@ -172,7 +179,7 @@ class _Video:
 
     def __init__(self, path: Path, rate: float, picture: np.ndarray) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+        self._temporary = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
         self._size = picture.shape[1::-1]
         codec = cv2.VideoWriter.fourcc(*"mp4v")
         self._writer = cv2.VideoWriter(str(self._temporary), codec, rate if 0 < rate < 1000 else 30, self._size)
@@ -186,6 +193,11 @@ class _Video:
     def close(self) -> None:
         self._writer.release()
         os.replace(self._temporary, self._path)
+
+
+def _film(name: str) -> str:
+    """The video that a name would be a frame of."""
+    return re.sub(r"_\d+$", "", name)
 
 
 def coco_results(result: Results, image_id: str, frame: Frame) -> list[dict[str, Any]]:
