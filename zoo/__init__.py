@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-OFFLINE = os.environ.get("YOLO_OFFLINE", "").lower() in {"1", "true"}
+# True to Ultralytics, and spelt as no user does: a process started from this one tells it from a setting of theirs.
+_OFFLINE_BY_US = "tRUE"
+_OFFLINE = os.environ.get("YOLO_OFFLINE", "")
+OFFLINE = _OFFLINE != _OFFLINE_BY_US and _OFFLINE.strip().lower() in {"1", "true", "yes", "on", "y", "t"}
 # Ultralytics reaches for the network and for pip unless told otherwise before its import; a user's own setting wins.
-os.environ.setdefault("YOLO_OFFLINE", "1")
+os.environ.setdefault("YOLO_OFFLINE", _OFFLINE_BY_US)
 os.environ.setdefault("YOLO_AUTOINSTALL", "0")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use to its makers from its import on
 # As the user set it. Importing Ultralytics sets it to 1 where it is not set; if that came first, 1 says nothing.

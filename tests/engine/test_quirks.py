@@ -13,8 +13,8 @@ import pytest
 import torch
 from packaging.version import Version
 from ultralytics.data import utils as data_utils
+from ultralytics.engine import exporter, tuner
 from ultralytics.engine import trainer as ultralytics_trainer
-from ultralytics.engine import tuner
 from ultralytics.utils import torch_utils
 from ultralytics.utils.checks import check_font
 
@@ -105,6 +105,17 @@ def test_a_path_that_is_not_beside_the_yaml_is_looked_for_where_ultralytics_look
         assert data_utils.check_det_dataset(str(moved), autodownload=False)["train"] == str(
             file.parent / "images/train"
         )
+
+
+def test_calibrated_on():
+    """Ultralytics' exporter falls back on data of its own, and reads them by a function that downloads."""
+    source = Path(exporter.__file__).read_text()
+    assert "self.args.data = DEFAULT_CFG.data or TASK2DATA" in source, "no data of its own"
+    assert "data = check_det_dataset(self.args.data, split=split)" in source, "not read by what is bent"
+    stock = exporter.check_det_dataset
+    with quirks.calibrated_on(lambda: {"nc": 1}):
+        assert exporter.check_det_dataset("coco8.yaml", split="val") == {"nc": 1}
+    assert exporter.check_det_dataset is stock
 
 
 def test_hide_openvino_telemetry():
@@ -254,6 +265,15 @@ print(len(seen) > 0, AUTOINSTALL)
 """
     assert run(asked.replace("FIRST", "")) == "True True"
     assert run(asked.replace("FIRST", "import zoo")) == "False False"
+
+
+@pytest.mark.parametrize(("setting", "offline"), [(None, "False"), ("1", "True"), ("yes", "True"), ("0", "False")])
+def test_a_child_takes_only_a_user_s_setting_for_one(setting, offline):
+    child = "import zoo; from ultralytics.utils import ONLINE; print(zoo.OFFLINE, ONLINE)"
+    code = f"import zoo, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    given = {} if setting is None else {"YOLO_OFFLINE": setting}
+    assert run(code, **given).split()[0] == offline
+    assert setting == "0" or run(code, **given).split()[1] == "False"
 
 
 @pytest.mark.skipif(not _reports_its_use(), reason="this ONNX Runtime reports nothing, or is not installed")
