@@ -139,6 +139,14 @@ def test_each_adapter_in_use_answers_as_the_model_alone(base, folders):
         adapters.use("cell")
 
 
+def test_another_adapter_under_the_name_in_use_is_in_use(base, folders):
+    adapters = zoo.Adapters(base, folders)
+    adapters.use("cells")
+    model = adapters.add("cells", folders["digits"])
+    image = torch.rand(1, 3, 64, 64)
+    assert torch.equal(adapters(image)[0], model(image)[0])
+
+
 def test_the_base_is_in_memory_once(base, folders):
     adapters = zoo.Adapters(base, folders)
     first, second, moved = (adapters.use(domain) for domain in folders)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.weights.test_untrusted_manifest import entry
 from zoo import errors
@@ -58,6 +59,23 @@ def test_a_source_is_added_once(monkeypatch, tmp_path):
     with pytest.raises(errors.ManifestError, match="no entry"):
         manifest.add_source("yolov8n.b", pushed)
     assert manifest.path().read_bytes() == before
+
+
+def test_a_source_is_added_to_what_others_wrote_meanwhile(monkeypatch, tmp_path):
+    monkeypatch.setattr("zoo.assets.root", lambda: tmp_path)
+    manifest.add("yolov8n.a", entry())
+    acquire = FileLock.__enter__
+
+    def after_another(lock):
+        monkeypatch.undo()
+        monkeypatch.setattr("zoo.assets.root", lambda: tmp_path)
+        manifest.add("yolov8n.a", entry(dataset="another"))
+        return acquire(lock)
+
+    monkeypatch.setattr(FileLock, "__enter__", after_another)
+    manifest.add_source("yolov8n.a", "hf:org/zoo@" + "0" * 40)
+    found = manifest.entries()["yolov8n.a"]
+    assert (found.dataset, len(found.sources)) == ("another", 2)
 
 
 def test_a_malformed_manifest_is_not_overwritten(tmp_path):

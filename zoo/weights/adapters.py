@@ -40,7 +40,7 @@ class Adapters:
         self._base = official.read(checkpoint.find(base)).tensors
         self._shared: dict[str, Tensor] = {}
         self._models: dict[str, Grafted] = {}
-        self._active: Grafted | None = None
+        self._active: str | None = None
         for name, folder in (folders or {}).items():
             self.add(name, folder)
 
@@ -74,8 +74,9 @@ class Adapters:
         Raises:
             OptionError: There is none of this name.
         """
-        self._active = self._find(name)
-        return self._active
+        model = self._find(name)
+        self._active = name
+        return model
 
     def __call__(self, images: Tensor) -> Any:
         """What the model in use returns for images `(B, 3, H, W)`.
@@ -85,7 +86,7 @@ class Adapters:
         """
         if self._active is None:
             raise OptionError(f"no adapter is in use; call use(NAME) first. {hint('', self._models)}")
-        return self._active(images)
+        return self._models[self._active](images)
 
     def run(self, images: Tensor, names: Iterable[str] | None = None) -> dict[str, Any]:
         """Run one batch through several adapters, and the layers that they share up to the first graft once.

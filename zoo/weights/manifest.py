@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -220,16 +220,9 @@ def add(name: str, entry: Entry | Mapping[str, Any], file: Path | None = None) -
     Raises:
         ManifestError: The name is not `<architecture>.<tag>`, or the entry or the file is malformed.
     """
-    from filelock import FileLock
-
     check_name(name)
-    entry = entry if isinstance(entry, Entry) else Entry.from_dict(entry)
-    file = file or path()
-    with FileLock(file.with_name(f".{file.name}.lock")):
-        weights = {**(entries(file) if file.exists() else {}), name: entry}
-        weights = dict(sorted(weights.items(), key=lambda item: not item[0].endswith(f".{FIRST_TAG}")))
-        data = {"schema": SCHEMA, "weights": {key: value.to_dict() for key, value in weights.items()}}
-        write_text(file, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    added = entry if isinstance(entry, Entry) else Entry.from_dict(entry)
+    _change(name, lambda _: added, file or path())
 
 
 def add_source(name: str, source: str) -> None:
@@ -238,11 +231,25 @@ def add_source(name: str, source: str) -> None:
     Raises:
         ManifestError: There is no such entry, or the source is of no known form.
     """
-    entry = entries().get(name)
-    if entry is None:
-        raise ManifestError(f"the manifest has no entry {name!r}.")
-    if source not in entry.sources:
-        add(name, replace(entry, sources=(*entry.sources, source)))
+
+    def add_to(entry: Entry | None) -> Entry:
+        if entry is None:
+            raise ManifestError(f"the manifest has no entry {name!r}.")
+        return entry if source in entry.sources else replace(entry, sources=(*entry.sources, source))
+
+    _change(name, add_to, path())
+
+
+def _change(name: str, change: Callable[[Entry | None], Entry], file: Path) -> None:
+    """Write what an entry becomes, of what it is once no other process writes."""
+    from filelock import FileLock
+
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        weights = entries(file) if file.exists() else {}
+        weights[name] = change(weights.get(name))
+        weights = dict(sorted(weights.items(), key=lambda item: not item[0].endswith(f".{FIRST_TAG}")))
+        data = {"schema": SCHEMA, "weights": {key: value.to_dict() for key, value in weights.items()}}
+        write_text(file, json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 _SOURCE_FORMS = "'repo:weights/<file>.safetensors' or 'hf:<org>/<repo>@<40 hex digits>'"
