@@ -75,7 +75,16 @@ class Grafted(DetectionModel):
 
     @property
     def config(self) -> ModelConfig:
-        """The configuration that rebuilds this architecture; class names are included unless they are numbers."""
+        """The configuration that rebuilds this architecture; class names are included unless they are numbers.
+
+        Raises:
+            ConfigError: The model was built of a dictionary of Ultralytics', not by a name of the zoo.
+        """
+        if "base" not in self.yaml:
+            raise ConfigError(
+                f"this model was built of Ultralytics' {self.yaml.get('yaml_file', 'dictionary')}, which no name "
+                "of the zoo describes. Build it by one, e.g. zoo.YOLO('yolov8n') in place of zoo.YOLO('yolov8n.yaml')."
+            )
         placeholder = {i: str(i) for i in range(len(self.names))}
         return ModelConfig(
             name=self.yaml["name"],

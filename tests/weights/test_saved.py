@@ -76,3 +76,9 @@ def test_registered_rows_are_not_tried_at_load(monkeypatch):
     zoo.create("yolov8n_dattn")
     with pytest.raises(errors.ConfigError, match="a forward pass"):
         zoo.create("yolov8n+dattn@sppf")
+
+
+def test_a_model_of_ultralytics_own_yaml_is_no_model_of_a_name(tmp_path):
+    with pytest.raises(errors.ConfigError, match=r"yolov8n\.yaml.*Build it by one, e\.g\. zoo\.YOLO\('yolov8n'\)"):
+        zoo.save(zoo.YOLO("yolov8n.yaml").model, tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()

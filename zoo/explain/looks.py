@@ -18,6 +18,7 @@ from ultralytics.engine.model import Model
 from ultralytics.utils import nms, ops
 
 from zoo import pictures
+from zoo.config import STEM
 from zoo.detector import Grafted
 from zoo.errors import OptionError
 from zoo.layers.attention import Part, told
@@ -248,7 +249,7 @@ def _look(
     )
     change, size = (y - x).float().norm(dim=1)[0], x.float().norm(dim=1)[0]
     return Look(
-        place="image" if key in ("stem", "image") else f"layer {key}",
+        place="image" if key == STEM else f"layer {key}",
         block=type(graft.block).__name__,
         change=(change / size.clamp(min=torch.finfo(torch.float32).tiny)).cpu().numpy(),
         strength=float(change.norm() / size.norm().clamp(min=torch.finfo(torch.float32).tiny)),

@@ -55,6 +55,7 @@ def save(model: Grafted, directory: str | Path, *, adapter: bool | Literal["norm
         The directory.
 
     Raises:
+        ConfigError: The model was built of a dictionary of Ultralytics', not by a name of the zoo.
         OptionError: This is no model of the zoo, or `adapter` is neither a boolean nor `"norm"`.
         StateDictError: The model was fused, which no file can undo.
     """
@@ -67,9 +68,10 @@ def save(model: Grafted, directory: str | Path, *, adapter: bool | Literal["norm
         raise OptionError(f"zoo.save writes a model of the zoo, not a {type(model).__name__}; pass {hint}.")
     if adapter not in (True, False, "norm"):
         raise OptionError(f"adapter={adapter!r} must be True, False or 'norm'.")
+    config = model.config
     if any(isinstance(layer, Conv) and not hasattr(layer, "bn") for layer in model.modules()):
         raise StateDictError(
-            f"{model.config.name} was fused: its batch norms are gone, and no unfused model would load what is left. "
+            f"{config.name} was fused: its batch norms are gone, and no unfused model would load what is left. "
             "Save it before model.fuse(), or create it again and save that."
         )
     tensors = model.state_dict()
@@ -78,7 +80,7 @@ def save(model: Grafted, directory: str | Path, *, adapter: bool | Literal["norm
     directory = Path(directory)
     with replacing(directory / MODEL_FILE) as temporary:
         write_tensors(own, temporary)
-        text = _config_text(model.config, temporary, fingerprint(lent) if adapter else None)
+        text = _config_text(config, temporary, fingerprint(lent) if adapter else None)
         write_text(directory / NEXT_CONFIG_FILE, text)  # what makes the folder whole between the next two renames
     os.replace(directory / NEXT_CONFIG_FILE, directory / CONFIG_FILE)
     return directory
