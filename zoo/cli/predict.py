@@ -19,7 +19,7 @@ from zoo.errors import DataError, FormatError, OptionError, ZooError, one_line
 from zoo.predict import sources as finding
 
 if TYPE_CHECKING:
-    from zoo.predict.frames import Frame, Frames
+    from zoo.predict.frames import Frames
     from zoo.predict.outputs import Outputs
 
 TRUST = "trust=True"
@@ -150,6 +150,8 @@ def _detect(
 
 def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
     """Write every frame, yield how many are; say a line for every file, show the boxes of a single image."""
+    from zoo.predict.draw import objects
+
     with _progress(frames.count()) as advance:
         written, shown = 0, 0
         for source, group in itertools.groupby(frames, key=lambda frame: None if frame.live else frame.source):
@@ -157,7 +159,7 @@ def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
             before = written
             for frame in group:
                 picture = outputs.write(frame)
-                counts.update(frame.result.names[int(kind)] for kind in _boxes(frame).cls.tolist())
+                counts.update(frame.result.names[int(kind)] for kind in objects(frame.result).cls.tolist())
                 advance()
                 written += 1
                 yield written
@@ -166,7 +168,7 @@ def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
             print(f"{source or 'stream'}: {videos}{what}" + (f"; drawn in {picture}" if picture else ""))
             shown += 1
     if shown == 1 and frame.number is None:
-        boxes = _boxes(frame)
+        boxes = objects(frame.result)
         table.show(
             ["name", "confidence", "x1", "y1", "x2", "y2"],
             [
@@ -176,10 +178,6 @@ def _tell(frames: Frames, outputs: Outputs) -> Iterator[int]:
                 )
             ],
         )
-
-
-def _boxes(frame: Frame) -> Any:
-    return frame.result.boxes if frame.result.obb is None else frame.result.obb
 
 
 @contextmanager

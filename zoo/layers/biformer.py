@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ChannelError
 from zoo.layers.attention import Points
+from zoo.layers.heads import default_heads
 from zoo.layers.shape_cache import shape_cache
 
 
@@ -54,8 +55,7 @@ class BiLevelRoutingAttention(nn.Module):
         self, dim: int, *, heads: int | None = None, regions: int = 7, topk: int = 4, kernel_size: int = 5
     ) -> None:
         super().__init__()
-        if heads is None:
-            heads = max(count for count in range(1, max(1, dim // 32) + 1) if dim % count == 0)
+        heads = default_heads(dim, 32) if heads is None else heads
         if heads < 1 or dim % heads or not 1 <= topk <= regions**2 or kernel_size < 1 or kernel_size % 2 == 0:
             raise ChannelError(
                 "bi-level routing attention needs heads to divide its channels, at least one and at most all regions "

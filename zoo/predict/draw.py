@@ -17,6 +17,11 @@ LEAST_SIDE = 640
 MOST_ENLARGED = 16
 
 
+def objects(result: Results) -> Any:
+    """The boxes that were found, oriented ones of a model that finds such; `None` of one that finds neither."""
+    return result.boxes if result.obb is None else result.obb
+
+
 def draw(result: Results) -> np.ndarray:
     """Draw what was found.
 
@@ -31,7 +36,7 @@ def draw(result: Results) -> np.ndarray:
     height, width = result.orig_shape
     side = (height + width) / 2
     line = max(2, round(0.003 * side))
-    boxes = result.boxes if result.obb is None else result.obb
+    boxes = objects(result)
     by_track = boxes is not None and boxes.is_track
     mode = "instance" if by_track else "class"
     plotted = result.plot(labels=False, conf=False, line_width=line, kpt_radius=line + 1, color_mode=mode)
@@ -54,7 +59,7 @@ def draw(result: Results) -> np.ndarray:
 
 def labels(result: Results) -> list[str]:
     """One text a box: its track, class and confidence."""
-    boxes = result.boxes if result.obb is None else result.obb
+    boxes = objects(result)
     tracks = [f"#{int(track)} " for track in boxes.id.tolist()] if boxes.is_track else [""] * len(boxes)
     return [
         f"{track}{result.names[int(number)]} {confidence:.2f}"

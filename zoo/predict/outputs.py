@@ -25,7 +25,7 @@ from ultralytics.utils.plotting import save_one_box
 
 from zoo.errors import OptionError
 from zoo.files import replacing
-from zoo.predict.draw import draw
+from zoo.predict.draw import draw, objects
 from zoo.predict.frames import Frame
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class Outputs:
             labels.unlink(missing_ok=True)
             result.save_txt(labels)
         if self._crops:
-            for box in result.boxes if result.obb is None else result.obb:
+            for box in objects(result):
                 place = box.xyxyxyxy if result.obb is not None else box.xyxy
                 kind = re.sub(r"[^\w +-]", "_", result.names[int(box.cls)])
                 save_one_box(place, result.orig_img, self.folder / "crops" / kind / f"{name}.jpg", BGR=True)
@@ -205,7 +205,7 @@ def coco_results(result: Results, image_id: str, frame: Frame) -> list[dict[str,
 
     Classes are numbered as Ultralytics' validation writes them: as in COCO for its 80 classes, else from 1.
     """
-    boxes = result.boxes if result.obb is None else result.obb
+    boxes = objects(result)
     numbers = category_ids(result.names)
     records = []
     for index, (x1, y1, x2, y2) in enumerate(boxes.xyxy.tolist()):
@@ -237,7 +237,7 @@ def _coco_names() -> dict[int, str]:
 
 def rows(result: Results, frame: Frame) -> list[list[Any]]:
     """Detections as rows under `COLUMNS`, boxes by their corners in pixels."""
-    boxes = result.boxes if result.obb is None else result.obb
+    boxes = objects(result)
     tracks = boxes.id.int().tolist() if boxes.is_track else [""] * len(boxes)
     return [
         [frame.source, frame.number or "", track, int(number), result.names[int(number)], round(confidence, 4)]
