@@ -11,6 +11,9 @@ from zoo.layers.attention import Gates, Points
 from zoo.layers.hat import HybridAttention, unfolded
 
 
+MOST_CHANNELS = 1024
+
+
 class HybridAttentionStem(nn.Module):
     """What `HybridAttention` with `fold=reduction` does, but with the channels of folded pixels in another order.
 
@@ -18,15 +21,20 @@ class HybridAttentionStem(nn.Module):
 
     Args:
         dim: Channels of the image.
-        reduction: Pixels folded along each side.
+        reduction: Pixels folded along each side, default 8 or the power of two below that makes no more than
+            `MOST_CHANNELS` of them.
         **options: Passed to `HybridAttention`.
 
     Shape:
         `(B, dim, H, W)` to `(B, dim, H, W)`; H and W not divisible by `reduction` are zero-padded inside.
     """
 
-    def __init__(self, dim: int, *, reduction: int = 8, **options: Any) -> None:
+    def __init__(self, dim: int, *, reduction: int | None = None, **options: Any) -> None:
         super().__init__()
+        if reduction is None:
+            reduction = 8
+            while reduction > 1 and dim * reduction**2 > MOST_CHANNELS:
+                reduction //= 2
         self.reduction = reduction
         self.attention = HybridAttention(dim * reduction**2, **options)
 
