@@ -105,13 +105,13 @@ def of_weights(config: ModelConfig, tag: str, entry: Entry) -> list[dict[str, An
     ]
     beside_base = [row for row in _table("coco_weights") if row["model"] == f"{config.name}.{tag}"]
     if beside_base:
-        said = [
+        compared = [
             f"{row['images']} validation images of {row['data']} at {row['imgsz']} pixels: {METRIC} "
             f"{float(row['mAP50-95']):.3f}, {float(row['minus_base']):+.3f} against the plain base"
             for row in beside_base
         ]
         return [
-            {"text": "One run; base and head are the plain model's, and the grafts alone were trained:", "said": said}
+            {"text": "One run; base and head are the plain model's, the grafts alone were trained:", "said": compared}
         ]
     if not found:
         said = f"`results/{data}.csv` records no complete run at this resolution; the value above is of one seed."
