@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from zoo.layers.attention import Gates, Points
 from zoo.layers.hat import HybridAttention, unfolded
 
-
 MOST_CHANNELS = 1024
 
 
