@@ -26,7 +26,7 @@ from zoo import cli, registry
 from zoo.engine import compare, entrants, estimate, jobs
 from zoo.engine.lock import FolderLock
 from zoo.engine.progress import Progress
-from zoo.errors import OptionError, SourceError, SweepError, ZooError
+from zoo.errors import DataError, OptionError, SourceError, SweepError, ZooError
 from zoo.report import runs
 
 MODELS = ["yolov8n", "yolov8n_dattn"]
@@ -95,11 +95,28 @@ def test_data_that_changed_are_kept_apart_and_said(tmp_path):
         (MODELS, {"pretrained": "x.pt"}, OptionError, "Start from weights with base_weights"),
         (MODELS, {"epoch": 5}, OptionError, "unknown setting 'epoch'"),
         (MODELS, {"base_weights": "absent.pt"}, SourceError, r"absent\.pt"),
+        (MODELS, {"base_weights": 5}, OptionError, "base_weights=5 must be a file, a folder or True"),
+        (MODELS, {"device": 0}, OptionError, "device cannot be set.*with cpus and gpus"),
+        (MODELS, {"imgsz": [48, 64]}, OptionError, r"imgsz=\[48, 64\] must be one whole number"),
+        (MODELS, {"cpus": 0}, OptionError, "cpus=0 must be a whole number of at least 1"),
+        (MODELS, {"cpus": "two"}, OptionError, "cpus='two' must be"),
+        (MODELS, {"gpus": 1.5}, OptionError, r"gpus=1\.5 must be a whole number, or a share"),
+        (MODELS, {"gpus": 99}, OptionError, r"gpus=99: PyTorch sees \d+ CUDA devices"),
     ],
 )
 def test_bad_input(models, options, error, message, data, tmp_path):
     with pytest.raises(error, match=message):
         plan(data, tmp_path, models, **options)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_folder_without_images_is_named(split, tmp_path):
+    file = write_data(tmp_path / "mine")
+    for image in (file.parent / "images" / split).iterdir():
+        image.unlink()
+    with pytest.raises(DataError, match=f"there is no image in .*/images/{split}, the place of '{split}'"):
+        plan(file, tmp_path)
 
 
 @pytest.mark.fast
@@ -246,6 +263,8 @@ def test_the_command_takes_names_with_options_and_settings_in_any_order(data, tm
     assert "yolov8n (control)" in said and "yolov8n+dattn(heads=4)@sppf" in said and "seeds 3, 5" in said
     assert cli.main(["compare", *words, "pretrained=absent.pt"]) == 1
     assert "absent.pt" in capsys.readouterr().err, "it starts from the weights, as zoo train would"
+    assert cli.main(["compare", *words, "cpus=two"]) == 1
+    assert "cpus='two' must be a whole number" in capsys.readouterr().err
     assert cli.main(["compare", "yolov8n", "yolov8n_dattn"]) == 1
     assert "data=FILE.yaml is missing" in capsys.readouterr().err
 

@@ -14,20 +14,20 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
 from zoo import cli
-from zoo.engine import jobs
 from zoo.engine.jobs import Job
 from zoo.engine.lock import FolderLock
 from zoo.engine.sweep import Plan, run
 from zoo.errors import OptionError, SweepError, ZooError
 from zoo.report import page
 from zoo.report.comparison import compare
-from zoo.report.runs import read
+from zoo.report.runs import folder_name, read
 
 
 @pytest.fixture
@@ -152,6 +152,22 @@ def test_jobs_of_a_plan(plan, tmp_path):
     assert found[3].words[4:] == [str(last), "resume=True"]
 
 
+@pytest.mark.parametrize(
+    ("base_weights", "starts"),
+    [(True, ["yolov8n.pt", "yolo11n.pt"]), ("mine.pt", ["mine.pt", "mine.pt"]), (False, [None, None])],
+)
+def test_weights_of_the_base_are_never_those_of_the_grafted_model(base_weights, starts, plan):
+    made = Plan.read(plan(models=["yolov8n_dattn", "yolo11n_halo"], train={"base_weights": base_weights}))
+    found = [[word[11:] for word in job.words if word.startswith("pretrained=")] for job in made.jobs()]
+    assert found == [[start] if start else [] for start in starts]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpus_that_are_not_there_are_refused_before_a_job_waits_for_them(plan):
+    with pytest.raises(OptionError, match="PyTorch sees 0 CUDA devices on this machine"):
+        run(Plan.read(plan(gpus=1)))
+
+
 def test_a_command_is_filled_in(plan, tmp_path):
     command = "python -m mine --of {model} --data 'a b' --seed {seed} --out {folder}/runs --on {device}"
     [job] = Plan.read(plan(data=None, recipes={"bccd": command}, models=["yolov8n+eca@p3"], seeds=[4])).jobs()
@@ -210,8 +226,8 @@ Job("m", "d", 0, Path({str(tmp_path / "job")!r}), (sys.executable, "-c", {child!
 
 @pytest.mark.parametrize("model", ["yolov8n_dattn", "yolov8n+dattn(heads=4)@sppf+eca@p3,p4", "local-dir:/a/b c"])
 def test_the_folder_of_any_model(model):
-    assert "/" not in jobs.folder_name(model, 3) and " " not in jobs.folder_name(model, 3)
-    assert jobs.folder_name("yolov8n_dattn", 3) == "yolov8n_dattn-s3", "as of earlier sweeps, which go on"
+    assert "/" not in folder_name(model, 3) and " " not in folder_name(model, 3)
+    assert folder_name("yolov8n_dattn", 3) == "yolov8n_dattn-s3", "as of earlier sweeps, which go on"
 
 
 @pytest.mark.fast
@@ -235,6 +251,11 @@ def test_the_folder_of_any_model(model):
         ({"recipes": {"bccd": "run {model} {seed} {folder} {what}"}}, "holds .*{what}"),
         ({"recipes": {"bccd": "run {model} {seed {folder}"}}, "cannot be read"),
         ({"gpus": "all"}, "gpus must be a number"),
+        ({"gpus": -1}, "gpus=-1 must be a whole number, or a share"),
+        ({"gpus": True}, "gpus=True must be a whole number, or a share"),
+        ({"cpus": 0}, "cpus=0 must be a whole number of at least 1"),
+        ({"train": {"base_weights": 3}}, "base_weights must be a file or true, found 3"),
+        ({"train": {"base_weights": True}, "models": ["local-dir:x"]}, "local-dir:x is a file or a folder"),
     ],
 )
 def test_a_bad_plan_is_refused(changes, message, plan, capsys):

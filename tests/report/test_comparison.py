@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.report.build import PRINT, runs, write
 from zoo.errors import DataError, OptionError
 from zoo.report.comparison import compare
-from zoo.report.runs import read
+from zoo.report.runs import folder_name, read
 from zoo.report.statistics import Estimate
 
 pytestmark = pytest.mark.fast
@@ -72,7 +72,7 @@ def test_an_explicit_control_is_everyones_control():
         **dict.fromkeys(("yolov8n", "mine", "yolov8n_dattn"), "yolov8s"),
     }
     assert {line.verdict.models for line in got.values() if line.verdict} == {3}
-    with pytest.raises(OptionError, match="no run is of the control 'yolov9'; there are mine, yolov8n"):
+    with pytest.raises(OptionError, match="no run is of the control 'yolov9'; there are mine; yolov8n; "):
         compare(found, control="yolov9")
 
 
@@ -182,6 +182,48 @@ def test_models_of_one_name_from_other_weights_are_two():
     assert set(got) == {"yolov8n, from yolov8n.pt", "yolov8n, from other.pt"}
 
 
+def test_each_has_the_base_that_started_from_the_same_weights():
+    found = []
+    for digit, scores in (("1", [0.5, 0.6]), ("2", [0.1, 0.2])):
+        found += runs("yolov8n", scores, parent=OFFICIAL | {"sha256": digit * 64})
+    for order in (found, found[::-1]):
+        got = lines(order + runs("yolov8n_dattn", [0.52, 0.62], parent=OFFICIAL))
+        assert set(got) == {f"yolov8n, from yolov8n.pt ({digit * 8})" for digit in "12"} | {"yolov8n_dattn"}
+        assert got["yolov8n_dattn"].differences["base"].control == "yolov8n, from yolov8n.pt (11111111)"
+    other = OFFICIAL | {"sha256": "3" * 64}
+    assert lines(found + runs("yolov8n_dattn", [0.5], parent=other))["yolov8n_dattn"].differences == {}
+    alone = lines(found[:2] + runs("yolov8n_dattn", [0.5], parent=other))
+    assert alone["yolov8n_dattn"].differences["base"].control == "yolov8n"
+
+
+def test_a_control_that_has_several_starts_is_named_with_one():
+    found = runs("yolov8n", [0.5, 0.6]) + runs("yolov8n", [0.7, 0.8], parent=OFFICIAL)
+    with pytest.raises(OptionError, match=r"there are yolov8n, from scratch; yolov8n, from yolov8n\.pt"):
+        compare(found, control="yolov8n")
+    got = lines(found, control="yolov8n, from scratch")
+    assert got["yolov8n, from yolov8n.pt"].differences["control"].gain.mean == pytest.approx(0.2)
+
+
+def test_runs_without_the_control_are_shown_without_differences():
+    both = runs("yolov8n", [0.5]) + runs("yolov8n_dattn", [0.6]) + runs("yolov8n_dattn", [0.7], imgsz=640)
+    with_it, without = compare(both, control="yolov8n")
+    assert with_it.verdicts and with_it.control == "yolov8n" and not with_it.notes
+    assert not without.verdicts and without.control is None
+    assert without.notes == ("No run here is of the control yolov8n, so nothing is compared to it.",)
+
+
+@pytest.mark.parametrize(
+    ("base", "larger"), [("yolo11n-seg", "yolo11s-seg"), ("yolov8n-p2", "yolov8s-p2"), ("yolov8n-obb", "yolov8s-obb")]
+)
+def test_the_next_scale_of_tasks_and_layouts(base, larger):
+    found = runs(base, [0.5]) + runs(larger, [0.7]) + runs(f"{base}+cbam@p3", [0.6])
+    assert lines(found)[f"{base}+cbam@p3"].differences["larger"].control == larger
+    assert (
+        "larger"
+        not in lines(runs("yolov8x-seg", [0.5]) + runs("yolov8x-seg+cbam@p3", [0.6]))["yolov8x-seg+cbam@p3"].differences
+    )
+
+
 def test_data_sets_of_one_name_never_merge(tmp_path):
     """Almost every export is called data.yaml."""
     data = runs("yolov8n", [0.5])[0].data
@@ -196,11 +238,11 @@ def test_data_sets_of_one_name_never_merge(tmp_path):
     assert len(compare(runs("yolov8n", [0.5]) + runs("yolov8n_a2", [0.9], data=moved))) == 1
     for name in ("a", "b"):  # folders of stock Ultralytics have no fingerprint
         (tmp_path / name).mkdir()
-        (tmp_path / name / "args.yaml").write_text(f"{{model: yolov8n, data: /{name}/data.yaml, seed: 0, imgsz: 64}}")
+        (tmp_path / name / "args.yaml").write_text(f"{{model: yolov8n, data: /{name}/my.yaml, seed: 0, imgsz: 64}}")
         (tmp_path / name / "results.csv").write_text("epoch,metrics/mAP50(B),metrics/mAP50-95(B)\n1,0.4,0.2\n")
     assert [each.title for each in compare(read([tmp_path]))] == [
-        "data, 64 px, 1 epochs, /a/data.yaml",
-        "data, 64 px, 1 epochs, /b/data.yaml",
+        "my, 64 px, 1 epochs, /a/my.yaml",
+        "my, 64 px, 1 epochs, /b/my.yaml",
     ]
 
 
@@ -232,6 +274,46 @@ def test_rows_of_csv_files(tmp_path):
     lost = table(tmp_path / "lost.csv", [{"model": "yolov8n", "seed": 1, "val_mAP50-95": "nan"}])
     (line,) = compare(read([lost]))[0].lines
     assert line.cells["seeds"] == "0, 1 diverged"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,seed\nyolov8n,\n", "line 2: seed must not be empty"),
+        ("model,seed\nyolov8n,0\n,1\n", "line 3: model must not be empty"),
+        ("model,seed\nyolov8n,0,5\n", "line 2: it has more cells than the first line has columns"),
+        ("model,seed\nyolov8n,0.5\n", r"seed of yolov8n, seed 0\.5, is '0\.5', not a whole number"),
+        ("model,seed\nyolov8n,nan\n", "is 'nan', not a whole number"),
+        ("model,seed,versions\nyolov8n,0,torch 2\n", "versions of yolov8n, seed 0, is 'torch 2', not a JSON object"),
+        ("model,seed,gamma_norms\nyolov8n,0,0.5\n", r"gamma_norms of yolov8n, seed 0, is '0\.5', not a JSON object"),
+        (b"model,seed\n\xff\xfe,0\n", "cannot be read"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(text, message, tmp_path):
+    (tmp_path / "bad.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"bad\.csv.*{message}"):
+        read([tmp_path / "bad.csv"])
+
+
+def test_a_table_that_a_spreadsheet_saved(tmp_path):
+    (tmp_path / "saved.csv").write_text("model,seed,val_mAP50-95\nyolov8n,0,0.5\n", encoding="utf-8-sig")
+    assert [run.model for run in read([tmp_path / "saved.csv"])] == ["yolov8n"]
+
+
+def test_a_row_of_a_sweep_counts_where_its_job_left_no_run(tmp_path):
+    named, spelled = "yolov8n+conv(depthwise=false,params=900)@p3", "yolov8n+conv(params=900,depthwise=false)@p3"
+    rows = [{"data": data, "model": spelled, "seed": 0, "val_mAP50-95": 0.4} for data in ("mine", "recipe")]
+    rows.append({"data": "mine", "model": spelled, "seed": 1, "status": "failed", "error": "exit code 1"})
+    table(tmp_path / "results.csv", rows)
+    write(replace(*runs(named, [0.4])), tmp_path / "mine" / folder_name(spelled, 0) / "run")
+    (tmp_path / "recipe" / folder_name(spelled, 0)).mkdir(parents=True)
+    found = read([tmp_path])
+    assert [(run.record, run.data["name"], run.seed) for run in found] == [
+        (True, "data", 0),
+        (False, "recipe", 0),
+        (False, "mine", 1),
+    ]
+    assert {run.model for run in found} == {named}
 
 
 def test_nothing_to_compare(tmp_path):

@@ -78,6 +78,7 @@ def test_what_is_written_is_read_again(tmp_path):
         (lambda r: r["metrics"].update(test={}), "metrics: test lacks mAP50-95"),
         (lambda r: r.update(parent="yolov8n.pt"), "parent must be an object"),
         (lambda r: r["epochs"].update(done=3), "3 of 2 epochs are done"),
+        (lambda r: r["epochs"].update(best="2"), "epochs: best must be int"),
         (lambda r: r["data"].update(class_names="ab"), "class_names must be a list"),
     ],
 )
@@ -122,6 +123,9 @@ def test_any_json_is_no_crash(value):
         {"epochs": {"planned": 3, "done": 2}},
         {"data": WHOLE["data"] | {"fingerprint": "e" * 64}},
         {"settings": WHOLE["settings"] | {"lr0": 0.1}},
+        {"settings": WHOLE["settings"] | {"classes": [0]}},
+        {"settings": WHOLE["settings"] | {"distill_model": "teacher.pt"}},
+        {"settings": WHOLE["settings"] | {"time": 1.0}},
     ],
 )
 def test_runs_that_differ_in_anything_that_matters_stand_side_by_side(changes, tmp_path):
@@ -142,7 +146,8 @@ def test_a_folder_of_stock_ultralytics_counts_a_repeated_epoch_once_as_it_was_la
     lines = ["epoch,metrics/mAP50(B),metrics/mAP50-95(B)", "1,.2,.1", "2,.9,.8", "2,.4,.3", "3,.3,.2"]
     (tmp_path / "results.csv").write_text("\n".join(lines))
     run = runs.load(tmp_path)
-    assert not run.record and run.data_key == "/d/my.yaml" and run.epochs["done"] == 3
+    assert runs.data_name("/d/bccd.v3/data.yaml") == "bccd.v3" and runs.data_name("data.yaml") == "data"
+    assert not run.record and run.data["name"] == "my" and run.data_key == "/d/my.yaml" and run.epochs["done"] == 3
     assert run.metrics["val"]["mAP50-95"] == 0.3 and [entry["epoch"] for entry in run.history] == [1, 2, 3]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
-from zoo.cli.arguments import SETTINGS, Add
+from zoo.cli.arguments import Add
 from zoo.engine.settings import TRAIN_ONLY, parse_settings
 from zoo.errors import OptionError, SweepError
 from zoo.files import write_text
@@ -26,7 +26,8 @@ def add_verbs(add: Add) -> None:
         "words",
         metavar="NAME or KEY=VALUE",
         nargs="+",
-        help=f"models, the control first; data=FILE.yaml; {', '.join(f'{key}=' for key in OWN)}; {SETTINGS}",
+        help=f"models, the control first; data=FILE.yaml; {', '.join(f'{key}=' for key in OWN)}; "
+        "Ultralytics' own settings, e.g. epochs=50",
     )
     comparing.add_argument("--json", type=Path, dest="json_file", metavar="FILE", help="write the verdict as JSON")
     comparing.add_argument("--csv", type=Path, dest="csv_file", metavar="FILE", help="write the table as CSV")
@@ -38,8 +39,9 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
     zoo compare yolov8n yolov8n_dattn yolov8n+cbam@neck_p4 data=my.yaml seeds=3 epochs=50 pretrained=True
 
     The first name is the control. size_control=True adds its rivals by size: plain convolutions of the same parameters
-    at the same places, and the next scale. pretrained=FILE, FOLDER or True starts from official weights of the base, as
-    in zoo train; base_weights is the same. dry_run=True says what it would cost. The same command again goes on.
+    at the same places, and the next scale. pretrained=True starts every model from the official weights of its base,
+    pretrained=FILE or FOLDER from those; base_weights is the same. dry_run=True says what it would cost. The same
+    command again goes on.
     """
     pairs = [word for word in words if _SETTING.match(word)]
     settings: dict[str, Any] = parse_settings(pairs, also={*TRAIN_ONLY, *OWN})
@@ -59,8 +61,8 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
         options.get("seeds", 3),
         bool(options.get("size_control", False)),
         options.get("base_weights"),
-        Path(options.get("project", "runs/compare")),
-        int(options.get("cpus", 1)),
+        Path(str(options.get("project", "runs/compare"))),
+        options.get("cpus", 1),
         options.get("gpus"),
         settings,
     )

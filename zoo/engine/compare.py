@@ -25,12 +25,13 @@ from zoo.engine.lock import FolderLock
 from zoo.engine.progress import Progress, duration
 from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.engine.sweep import training
-from zoo.errors import OptionError, SweepError
+from zoo.errors import DataError, OptionError, SweepError
 from zoo.files import write_text
 from zoo.report import comparison, page
 from zoo.report.comparison import Comparison
+from zoo.report.runs import data_name, folder_name
 
-FROM_COMPARISON = ("seed", "resume", "name", "exist_ok", "save_dir", "patience", "pretrained", "model")
+FROM_COMPARISON = ("seed", "resume", "name", "exist_ok", "save_dir", "patience", "pretrained", "model", "device")
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,21 @@ def make_plan(
     chosen = _seeds(seeds)
     if taken := [key for key in FROM_COMPARISON if key in settings]:
         hints = " Start from weights with base_weights." if "pretrained" in taken else ""
+        hints += " Choose between processors and GPUs with cpus and gpus." if "device" in taken else ""
         raise OptionError(f"{', '.join(taken)} cannot be set: every model is trained alike to the last epoch.{hints}")
     check_settings(settings, also=TRAIN_ONLY)
+    if type(imgsz := settings.get("imgsz", 640)) is not int:
+        raise OptionError(f"imgsz={imgsz} must be one whole number: trainings take square images.")
+    if base_weights is not None and not isinstance(base_weights, str | Path | bool):
+        raise OptionError(f"base_weights={base_weights!r} must be a file, a folder or True.")
+    gpus = (1 if torch.cuda.is_available() else 0) if gpus is None else gpus
+    jobs.check_share(cpus, gpus, here=True)
     found = data.read(file)
     digest, images = fingerprint.of(found)
+    for split in ("train", "val"):
+        if not images.get(split):
+            raise DataError(f"data={file}: there is no image in {found[split]}, the place of {split!r}.")
     names = tuple(str(found["names"][index]) for index in sorted(found["names"]))
-    gpus = (1 if torch.cuda.is_available() else 0) if gpus is None else gpus
     device = torch.device("cuda" if gpus else "cpu")
     full = {"epochs": 50, "imgsz": 640, "plots": False, **settings, "patience": 0, "device": 0 if gpus else "cpu"}
     notes: list[str] = []
@@ -168,7 +178,8 @@ def make_plan(
             parameters = entrants.size(model)
             seconds = estimate.seconds_per_image(model, int(full["imgsz"]), device, cpus)
             entering.append(Entrant(config.name, model.config, weights, parameters, seconds))
-    label = _data_name(Path(file))
+    name = data_name(Path(file).absolute())
+    label = "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in name)
     shared = json.dumps({**full, "base_weights": str(base_weights or ""), "device": ""}, sort_keys=True, default=str)
     folder = (project / f"{label}-{digest[:8]}-{hashlib.sha256(shared.encode()).hexdigest()[:6]}").absolute()
     others = [other.name for other in project.glob(f"{label}-*") if not other.name.startswith(f"{label}-{digest[:8]}")]
@@ -183,7 +194,7 @@ def make_plan(
         training(
             each.name,
             label,
-            folder / jobs.folder_name(each.name, seed),
+            folder / folder_name(each.name, seed),
             {**full, "seed": seed, "data": Path(file).absolute()}
             | ({"pretrained": each.base_weights} if each.base_weights else {}),
             cpus,
@@ -192,8 +203,8 @@ def make_plan(
         for each in entering
     )
     at_once = min(jobs.at_once(cpus, gpus), len(every))
-    epochs, checked = full["epochs"], images.get("val", 0)
-    seconds_all = sum(images["train"] * each.seconds[0] + checked * each.seconds[1] for each in entering)
+    epochs = full["epochs"]
+    seconds_all = sum(images["train"] * each.seconds[0] + images["val"] * each.seconds[1] for each in entering)
     left = sum(job.finished() is None for job in every) / len(every)
     sizes = [each.parameters for each in entering]
     disk = estimate.BYTES_KEPT * sum(sizes) * len(chosen)
@@ -258,9 +269,3 @@ def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if not isinstance(chosen, list | tuple) or not chosen or not all(type(seed) is int for seed in chosen):
         raise OptionError(f"seeds={seeds!r} must be how many (at least 1), or a list of whole numbers.")
     return tuple(dict.fromkeys(chosen))
-
-
-def _data_name(file: Path) -> str:
-    """`data.yaml`, as almost every export is called, goes by its folder."""
-    name = file.absolute().parent.name if file.stem == "data" else file.stem
-    return "".join(letter if letter.isalnum() or letter in "._" else "_" for letter in name)

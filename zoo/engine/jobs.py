@@ -11,7 +11,6 @@ import json
 import logging
 import math
 import os
-import re
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import DataError, SweepError
+from zoo.errors import DataError, OptionError, SweepError
 from zoo.files import read_json, write_text
 from zoo.report import runs
 from zoo.report.runs import RECORD, Run
@@ -139,7 +138,7 @@ def row_of(run: Run) -> Row:
         "epochs": run.epochs.get("done"),
         "imgsz": run.imgsz,
         "width": run.width,
-        "base_weights": run.parent and Path(str(run.parent["source"])).name,
+        "base_weights": run.started_from or None,
         "freeze_base": run.freeze_base or None,
         "params": run.parameters,
         "images_per_second": run.images_per_second,
@@ -150,11 +149,6 @@ def row_of(run: Run) -> Row:
     for split, scores in run.metrics.items():
         row |= {f"{split}_{name}": value for name, value in scores.items() if name.startswith("mAP")}
     return {key: value for key, value in row.items() if value is not None}
-
-
-def folder_name(model: str, seed: int) -> str:
-    """Of a job; names that `zoo list` prints stay as they are."""
-    return f"{re.sub(r'[^A-Za-z0-9_.+@=,()-]', '_', model)}-s{seed}"
 
 
 def execute(
@@ -237,6 +231,28 @@ def failures(jobs: Sequence[Job], rows: Mapping[Path, Row]) -> str:
         return ""
     reasons = "; ".join(f"{job.folder}: {rows[job.folder]['error']}" for job in failed[:3])
     return f"{len(failed)} of {len(jobs)} jobs failed: {reasons}"
+
+
+def check_share(cpus: Any, gpus: Any, *, here: bool = False) -> None:
+    """Refuse what cannot be set aside for a job.
+
+    Args:
+        cpus: Processors.
+        gpus: GPUs, or a share of one.
+        here: Whether this machine has to have the GPUs.
+
+    Raises:
+        OptionError: One is no such number, or there are fewer GPUs.
+    """
+    if type(cpus) is not int or cpus < 1:
+        raise OptionError(f"cpus={cpus!r} must be a whole number of at least 1.")
+    if type(gpus) not in (int, float) or not 0 <= gpus < math.inf or (gpus > 1 and gpus % 1):
+        raise OptionError(f"gpus={gpus!r} must be a whole number, or a share of one GPU between 0 and 1.")
+    if here and gpus:
+        import torch
+
+        if (found := torch.cuda.device_count()) < gpus:
+            raise OptionError(f"gpus={gpus}: PyTorch sees {found} CUDA devices on this machine; gpus=0 needs none.")
 
 
 def at_once(cpus: int, gpus: float) -> int:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shlex
 import sys
@@ -42,6 +43,7 @@ from zoo.engine.settings import TRAIN_ONLY, check_settings
 from zoo.errors import OptionError, SweepError, one_line
 from zoo.files import write_text
 from zoo.names import hint, parse
+from zoo.report.runs import folder_name
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 _FROM_PLAN = ("data", "seed", "device", "resume", "project", "name", "exist_ok", "save_dir")
@@ -55,7 +57,8 @@ class Plan:
         models: Names that `zoo train` takes, free-form ones too.
         seeds: Each model is trained once a seed.
         data: Data YAMLs by the name to give them in the results.
-        train: Settings of `zoo train` for the jobs on `data`; `base_weights` starts from official weights.
+        train: Settings of `zoo train` for the jobs on `data`; `base_weights` is a file of the base to start from, or
+            `True` for the official one of each model's base.
         recipes: Commands by the name to give them in the results.
         folder: Where everything is written.
         cpus: Processors of a job, and its threads.
@@ -134,6 +137,15 @@ class Plan:
         if chosen := [key for key in _FROM_PLAN if key in self.train]:
             raise OptionError(f"train: {', '.join(chosen)} cannot be set; the sweep does.")
         check_settings(self.train, also=TRAIN_ONLY | {"base_weights"})
+        jobs.check_share(self.cpus, self.gpus)
+        self._check_base_weights(self.train.get("base_weights"))
+
+    def _check_base_weights(self, base: Any) -> None:
+        if base is not None and not isinstance(base, str | bool):
+            raise OptionError(f"train: base_weights must be a file or true, found {base!r}.")
+        own = [model for model in self.models if parse(str(model)).kind != "model"]
+        if base is True and own:
+            raise OptionError(f"train: base_weights: true is for models by name, and {own[0]} is a file or a folder.")
 
     def jobs(self) -> list[Job]:
         """Every combination, seeds outermost, so that a sweep cut short has compared all models."""
@@ -145,7 +157,7 @@ class Plan:
         ]
 
     def _job(self, model: str, data: str, seed: int) -> Job:
-        folder = (self.folder / data / jobs.folder_name(model, seed)).absolute()
+        folder = (self.folder / data / folder_name(model, seed)).absolute()
         device = 0 if self.gpus else "cpu"
         if data in self.recipes:
             known = {"model": model, "seed": seed, "folder": folder, "device": device}
@@ -154,7 +166,7 @@ class Plan:
             return Job(model, data, seed, folder, tuple(words), None, self.cpus)
         settings = {**self.train, "data": Path(self.data[data]).absolute(), "seed": seed, "device": device}
         if base := settings.pop("base_weights", None):
-            settings["pretrained"] = base
+            settings["pretrained"] = f"{registry.get_config(model).base_name}.pt" if base is True else base
         return training(model, data, folder, settings, self.cpus)
 
 
@@ -181,9 +193,10 @@ def run(plan: Plan) -> Path:
         `results.csv`, one row a job.
 
     Raises:
-        OptionError: Another process runs these jobs.
+        OptionError: Another process runs these jobs, or this machine has too few GPUs and no cluster is named.
         SweepError: Jobs failed, or Ray is not installed. `results.csv` has the rows of the others.
     """
+    jobs.check_share(plan.cpus, plan.gpus, here="RAY_ADDRESS" not in os.environ)
     every = plan.jobs()
     results = plan.folder / "results.csv"
     plan.folder.mkdir(parents=True, exist_ok=True)

@@ -6,11 +6,12 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zoo.config import SCALES
 from zoo.errors import DataError, OptionError
+from zoo.names import parse
 from zoo.report.remarks import notes, tell_apart, title, why_left_out
 from zoo.report.runs import Run
 from zoo.report.statistics import Difference, Estimate, paired
@@ -126,33 +127,33 @@ def compare(
     Args:
         runs: Of `zoo.report.runs.read`.
         metric: E.g. `mAP50`, on the test split if all runs have it and else on validation; or `val_mAP50`.
-        control: The model to compare all others to. Without it each has its plain base as control, and models that
-            started from weights are kept apart from those that did not.
+        control: Label of the model to compare all others to. Without it each has its plain base as control, and models
+            that started from weights are kept apart from those that did not.
         latency: Label of a model to milliseconds an image, and to the ratio to its base if that is known.
 
     Raises:
         DataError: No run ended, or two that did are one: same model, data, settings and seed.
         OptionError: No run has the metric, or none is of the control.
     """
-    _check(runs, metric, control)
+    _check(runs, metric)
     groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
         kind = None if control else (run.parent or {}).get("kind")
         groups.setdefault((run.conditions, kind), []).append(run)
+    labels = {label for group in groups.values() for label in _labels(group)}
+    if control and control not in labels:
+        raise OptionError(f"no run is of the control {control!r}; there are {'; '.join(sorted(labels))}.")
     found = [_compare(group, metric, control, latency or {}) for group in groups.values()]
     return tell_apart(sorted(found, key=lambda each: (each.title, str([run.data_key for run in each.runs]))))
 
 
-def _check(runs: Sequence[Run], metric: str | None, control: str | None) -> None:
+def _check(runs: Sequence[Run], metric: str | None) -> None:
     ended = [run for run in runs if run.status == "ended"]
     if not ended:
         raise DataError(f"none of {len(runs)} runs has ended.")
     known = sorted({f"{split}_{name}" for run in ended for split, scores in run.metrics.items() for name in scores})
     if metric and not {metric, f"val_{metric}"} & set(known):
         raise OptionError(f"no run has {metric!r}; there are {', '.join(known)}.")
-    if control and control not in {run.label for run in runs}:
-        labels = ", ".join(sorted({run.label for run in runs}))
-        raise OptionError(f"no run is of the control {control!r}; there are {labels}.")
     seen: dict[tuple[Any, ...], Run] = {}
     for run in ended:
         other = seen.setdefault(run.identity, run)
@@ -171,7 +172,10 @@ def _compare(
     for label, run in zip(_labels(group), group, strict=True):
         members.setdefault(label, []).append(run)
     scored = {label: _scored(runs, name, split) for label, runs in members.items()}
-    roles = _roles(members, control)
+    absent = [f"No run here is of the control {control}, so nothing is compared to it."]
+    if not control or control in members:
+        absent = []
+    roles = {} if absent else _roles(members, control)
     differences = _differences(scored, roles, name, split)
     controls = {chosen for role in ("control", "base") for chosen in roles.get(role, {}).values()}
     lines = [
@@ -186,9 +190,9 @@ def _compare(
         data=str(group[0].data.get("name", "")),
         metric=name,
         split=split,
-        control=control,
+        control=None if absent else control,
         lines=tuple(lines),
-        notes=tuple(notes(lines, roles, name, split)),
+        notes=(*absent, *notes(lines, roles, name, split)),
         heads=COLUMNS | {"score": name, "gflops": f"GFLOPs at {_flops_imgsz(group)} px", "gates": f"{gates} by layer"},
     )
 
@@ -204,13 +208,19 @@ def _measure(group: Sequence[Run], metric: str | None) -> tuple[str, str]:
 
 def _labels(group: Sequence[Run]) -> list[str]:
     """Of every run; those of one name that started from different weights are told apart."""
-    starts: dict[str, set[str]] = {}
+    starts: dict[str, dict[str, str]] = {}
     for run in group:
-        starts.setdefault(run.label, set()).add(run.start)
-    return [
-        run.label if len(starts[run.label]) == 1 else f"{run.label}, from {run.started_from or 'scratch'}"
-        for run in group
-    ]
+        starts.setdefault(run.label, {})[run.start] = run.started_from or "scratch"
+
+    def told(run: Run) -> str:
+        own = starts[run.label]
+        if len(own) == 1:
+            return run.label
+        name = own[run.start]
+        alike = list(own.values()).count(name) > 1  # files of one name
+        return f"{run.label}, from {name}{f' ({run.start[:8]})' if alike else ''}"
+
+    return [told(run) for run in group]
 
 
 def _scored(runs: Iterable[Run], metric: str, split: str) -> dict[int, Run]:
@@ -224,24 +234,38 @@ def _roles(members: _Members, control: str | None) -> dict[str, dict[str, str]]:
         return {"control": {label: control for label in members if label != control}}
     found: dict[str, dict[str, str]] = {"base": {}, "widened": {}, "larger": {}}
     of = {label: runs[0] for label, runs in members.items()}
-    plain = {run.base: label for label, run in of.items() if run.base and not run.grafts and not run.width}
+    plain: dict[str, dict[str, str]] = {}  # base to start to label
+    for label, run in of.items():
+        if run.base and not run.grafts and not run.width:
+            plain.setdefault(run.base, {})[run.start] = label
     wide: dict[str, str] = {}
     for label, run in sorted(of.items(), key=lambda item: item[1].width or 0):
         if run.width and not run.grafts:
             wide[run.base] = label
     for label, run in of.items():
-        if not run.base or label == plain.get(run.base):
+        if not run.base or label in plain.get(run.base, {}).values():
             continue
-        larger = SCALES[SCALES.index(run.base[-1]) + 1 :][:1]
         chosen = {
-            "base": plain.get(run.base),
+            "base": _of_start(plain.get(run.base, {}), run.start),
             "widened": wide.get(run.base),
-            "larger": plain.get(run.base[:-1] + larger[0]) if larger else None,
+            "larger": _of_start(plain.get(_larger(run.base), {}), run.start),
         }
         for role, other in chosen.items():
             if other and other != label:
                 found[role][label] = other
     return found
+
+
+def _of_start(labels: Mapping[str, str], start: str) -> str | None:
+    """The label of what started from the same weights, or the only one there is."""
+    return labels.get(start) or (next(iter(labels.values())) if len(labels) == 1 else None)
+
+
+def _larger(base: str) -> str:
+    """A base at its next scale, empty where there is none."""
+    name = parse(base)
+    larger = SCALES[SCALES.index(name.scale) + 1 :][:1] if name.scale else ()
+    return replace(name, scale=larger[0]).plain if larger else ""
 
 
 def _differences(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,18 +14,22 @@ from typing import Any
 import yaml
 
 from zoo import registry
-from zoo.errors import DataError, UnknownModelError
+from zoo.errors import ConfigError, DataError, UnknownModelError, one_line
 from zoo.files import read_json
+from zoo.names import parse
 from zoo.report import schema
 
 RECORD = "run.json"
 
 # Settings that decide what is trained; runs that differ in one are not compared.
 TRAINING = (
-    *("optimizer", "lr0", "lrf", "momentum", "weight_decay", "batch", "nbs", "cos_lr", "amp"),
+    *("optimizer", "lr0", "lrf", "momentum", "weight_decay", "batch", "nbs", "cos_lr", "amp", "time", "patience"),
     *("warmup_epochs", "warmup_momentum", "warmup_bias_lr", "close_mosaic", "freeze", "fraction", "single_cls"),
-    *("rect", "multi_scale", "dropout", "box", "cls", "dfl", "hsv_h", "hsv_s", "hsv_v", "degrees", "translate"),
-    *("scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup", "cutmix", "copy_paste", "erasing"),
+    *("classes", "cls_remap", "distill_model", "dis", "quantize"),
+    *("rect", "multi_scale", "dropout", "box", "cls", "cls_pw", "dfl", "pose", "kobj", "rle", "angle"),
+    *("overlap_mask", "mask_ratio", "hsv_h", "hsv_s", "hsv_v", "bgr", "degrees", "translate"),
+    *("scale", "shear", "perspective", "flipud", "fliplr", "mosaic", "mixup", "cutmix", "copy_paste"),
+    *("copy_paste_mode", "erasing"),
 )
 _STATUS = {"complete": "ended"}
 _FREEZE: dict[str, bool | str] = {"True": True, "norm": "norm"}
@@ -160,19 +165,35 @@ def load(folder: Path) -> Run:
     return _from_record(folder, read_json(file, DataError)) if file.is_file() else _from_ultralytics(folder)
 
 
+def data_name(file: str | Path) -> str:
+    """Of the data set of a YAML; `data.yaml`, as almost every export is called, goes by its folder."""
+    file = Path(file)
+    return (file.stem == "data" and file.parent.name) or file.stem
+
+
+def folder_name(model: str, seed: int | str) -> str:
+    """Of a job; names that `zoo list` prints stay as they are."""
+    return f"{re.sub(r'[^A-Za-z0-9_.+@=,()-]', '_', model)}-s{seed}"
+
+
 def _read_folder(place: Path, found: dict[Path, list[Run]]) -> None:
     folders = {file.parent for name in (RECORD, "args.yaml") for file in place.rglob(name)}
     runs = {folder.resolve(): [load(folder)] for folder in sorted(folders)}
     table = place / "results.csv"
-    rows = [_from_row(row, table) for row in _rows(table)] if table.is_file() else []
+    rows = _rows(table) if table.is_file() else []
     if any(run.record for each in runs.values() for run in each):
-        seen = {(run.model, run.seed) for each in runs.values() for run in each}
-        rows = [row for row in rows if (row.model, row.seed) not in seen]
+        rows = [row for row in rows if not _is_read(row, place, runs)]
     elif rows:
         runs = {}
     found |= runs
     if rows:
-        found[table.resolve()] = rows
+        found[table.resolve()] = [_from_row(row, table) for row in rows]
+
+
+def _is_read(row: Mapping[str, str], sweep: Path, folders: Iterable[Path]) -> bool:
+    """Whether the job of a sweep's row left a run in one of these folders."""
+    job = (sweep / row.get("data", "") / folder_name(row["model"], row["seed"])).resolve()
+    return any(folder.is_relative_to(job) for folder in folders)
 
 
 def _from_record(folder: Path, record: Any) -> Run:
@@ -205,7 +226,7 @@ def _from_ultralytics(folder: Path) -> Run:
         return Run(
             source=folder,
             seed=settings["seed"],
-            data={"name": data.stem, "yaml": str(data)},
+            data={"name": data_name(data), "yaml": str(data)},
             settings=settings,
             imgsz=settings["imgsz"],
             epochs={"planned": settings.get("epochs"), "done": len(history)},
@@ -220,26 +241,50 @@ def _from_ultralytics(folder: Path) -> Run:
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        if not {"model", "seed"} <= set(reader.fieldnames or ()):
-            return []
-        return [{key: value for key, value in row.items() if value} for row in reader]
+    found = []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            if not {"model", "seed"} <= set(reader.fieldnames or ()):
+                return []
+            for row in reader:
+                where = f"{file}, line {reader.line_num}"
+                if None in row:
+                    raise DataError(f"{where}: it has more cells than the first line has columns.")
+                if empty := [key for key in ("model", "seed") if not row[key]]:
+                    raise DataError(f"{where}: {' and '.join(empty)} must not be empty.")
+                found.append({key: value for key, value in row.items() if value})
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} cannot be read: {one_line(error)}.") from error
+    return found
 
 
 def _from_row(row: Mapping[str, str], file: Path) -> Run:
+    def wrong(column: str, wanted: str) -> DataError:
+        of = f"{column} of {row['model']}, seed {row['seed']}"
+        return DataError(f"{file}: {of}, is {row[column]!r:.80}, not {wanted}.")
+
     def number(column: str) -> float | None:
         try:
             return float(row[column]) if column in row else None
         except ValueError:
-            raise DataError(
-                f"{file}: {column} of {row['model']}, seed {row['seed']}, is {row[column]!r}, not a number."
-            ) from None
+            raise wrong(column, "a number") from None
+
+    def mapping(column: str) -> dict[str, Any]:
+        try:
+            found = json.loads(row.get(column, "{}"))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise wrong(column, "a JSON object")
+        return found
 
     def whole(column: str) -> int | None:
         value = number(column)
         return None if value is None or not math.isfinite(value) else int(value)
 
+    if (seed := number("seed")) is None or seed % 1:  # NaN too
+        raise wrong("seed", "a whole number")
     metrics: dict[str, dict[str, float | None]] = {}
     for column in row:
         split, _, metric = column.partition("_") if column.startswith(("val_", "test_")) else ("val", "_", column)
@@ -248,7 +293,7 @@ def _from_row(row: Mapping[str, str], file: Path) -> Run:
     seconds, weights = number("hours"), row.get("base_weights")
     return Run(
         source=file,
-        seed=whole("seed") or 0,
+        seed=int(seed),
         status=_STATUS.get(row.get("status", "ended"), row.get("status", "ended")),
         error=row.get("error"),
         parameters=whole("params"),
@@ -261,10 +306,10 @@ def _from_row(row: Mapping[str, str], file: Path) -> Run:
         imgsz=whole("imgsz"),
         epochs={"planned": whole("planned_epochs"), "done": whole("epochs")},
         metrics=metrics,
-        gates=json.loads(row.get("gamma_norms", "{}")),
+        gates=mapping("gamma_norms"),
         seconds=None if seconds is None else 3600 * seconds,
         machine=row.get("machine", ""),
-        versions=json.loads(row.get("versions", "{}")),
+        versions=mapping("versions"),
         commit=row.get("commit"),
         **_described(row["model"], number("width")),
     )
@@ -274,7 +319,8 @@ def _described(model: str, width: float | None) -> dict[str, Any]:
     """What the registry knows of a model that an older run only names."""
     try:
         config = registry.get_config(model)
-    except UnknownModelError:
+        model = model if parse(model).tag else config.name  # options in the order of their names
+    except (UnknownModelError, ConfigError):
         config = None
     grafts = [{"position": graft.position, "block": graft.block} for graft in config.grafts] if config else []
     return {"model": model, "width": width, "base": config.base_name if config else "", "grafts": grafts}
