@@ -56,6 +56,7 @@ BAD = {
     "no folder of train": (lambda file: rewrite(file, train="images/absent"), "'train' are missing.*images/absent"),
     "no folder of val": (lambda file: rewrite(file, val="images/absent"), "images/absent"),
     "relative path": (lambda file: rewrite(file, path="absent"), "'path: absent' is looked for beside the file"),
+    "path is a number": (lambda file: rewrite(file, path=2024), r"data\.yaml cannot be used: .*'path: 2024'"),
     "no image": (lambda file: empty(file.parent / "images/train"), "images/train"),
     "no image to validate": (lambda file: empty(file.parent / "images/val"), "images/val"),
     "no label at all": (lambda file: empty(file.parent / "labels/train"), "[Nn]o labels found.*labels/train"),

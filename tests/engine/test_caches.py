@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from ultralytics.engine.exporter import Exporter
 
 import zoo
 from tests.engine.conftest import calibrate, write_data
+from tests.report import build
 from tests.weights.test_untrusted import Harm
-from zoo.engine import quirks
+from zoo.engine import differing, quirks
+from zoo.errors import DataError, SourceError
 
 
 @pytest.fixture
@@ -43,6 +46,18 @@ def test_a_calibration_runs_no_cache(own, tmp_path, monkeypatch):
     monkeypatch.setattr(Exporter, "__call__", calibrate)
     [batch] = zoo.YOLO("yolov8n").export(format="onnx", quantize=8, data=str(own), batch=4)
     assert len(batch["im_file"]) == 4 and not mark.exists()
+
+
+def test_a_page_with_pictures_runs_none(own, tmp_path):
+    mark = tmp_path / "harmed"
+    with (own.parent / "labels" / "val.cache").open("wb") as file:
+        np.save(file, np.array({"labels": Harm(mark)}, dtype=object), allow_pickle=True)
+    run = replace(*build.runs("yolov8n", [0.5], data={"yaml": str(own)}), source=tmp_path)
+    with pytest.raises(SourceError):  # the checkpoint is not there; the labels were read before
+        differing._differing(run, run, "val")
+    assert not mark.exists()
+    with pytest.raises(DataError, match="does not say where its data lie"):
+        differing._differing(replace(run, data={"name": "of a CSV"}), run, "val")
 
 
 def test_ultralytics_still_reads_any_pickle_there(own, tmp_path):

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
+from huggingface_hub import constants
+from ultralytics.data.dataset import YOLODataset
 from ultralytics.nn.tasks import load_checkpoint
 
 import zoo
 from tests.engine.conftest import NAMES, write_data
 from tests.engine.test_training import moved, train
 from zoo import cli
-from zoo.engine import fingerprint
+from zoo.engine import fingerprint, parent
 from zoo.engine.data import read
 from zoo.engine.record import keep_epochs
 from zoo.errors import DataError, OptionError
 from zoo.report import runs
+from zoo.weights import hub
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def test_a_training_says_what_it_was(own, settings, tmp_path, caplog):
     assert (graft["position"], graft["place"], graft["block"]) == (9, "sppf", "dattn")
     assert graft["parameters"] == sum(part.numel() for part in model.grafts["9"].parameters())
     assert run.data["images"] == {"train": 4, "val": 4, "test": 4} and run.data["class_names"] == NAMES
-    assert run.epochs == {"planned": 2, "done": 2} and [entry["epoch"] for entry in run.history] == [1, 2]
+    assert run.epochs["planned"] == run.epochs["done"] == 2 and [entry["epoch"] for entry in run.history] == [1, 2]
     assert run.metrics["val"].keys() == {"mAP50-95", "mAP50", "small", "medium", "large", "per_class"}
     assert run.metrics["test"] == run.metrics["val"], "the same images"
     assert set(run.metrics["val"]["per_class"]) == set(NAMES)
@@ -80,13 +85,27 @@ def stop_before_the_checkpoint_of_epoch_3(trainer):
     trainer.save_model = lambda: exec("raise KeyboardInterrupt") if trainer.epoch == 2 else stock()
 
 
+def epoch_2_is_the_best(trainer):
+    """As masks or keypoints may say, whatever the boxes score."""
+    stock = trainer.validate
+
+    def validate():
+        metrics, _ = stock()
+        trainer.best_fitness = 0.1 if trainer.epoch == 0 else 0.9
+        return metrics, 0.9 if trainer.epoch == 1 else 0.1
+
+    trainer.validate = validate
+
+
 def test_a_resumed_run_has_each_epoch_once(settings, tmp_path):
     engine = zoo.YOLO("yolov8n_dattn")
+    engine.add_callback("on_train_start", epoch_2_is_the_best)
     engine.add_callback("on_train_start", stop_before_the_checkpoint_of_epoch_3)
     with pytest.raises(KeyboardInterrupt, match=r"Go on with: zoo train .*last\.pt resume=True"):
         engine.train(**settings | {"epochs": 4})
     cut = runs.load(tmp_path / "run")
     assert (cut.status, cut.epochs["done"], cut.resumed) == ("cut", 3, 0)
+    assert cut.epochs["best"] == 2
 
     moved_to = tmp_path / "moved"
     (tmp_path / "run").rename(moved_to)
@@ -97,6 +116,7 @@ def test_a_resumed_run_has_each_epoch_once(settings, tmp_path):
     whole = runs.load(moved_to)
     assert (whole.status, whole.epochs["done"], whole.resumed) == ("ended", 4, 1)
     assert [entry["epoch"] for entry in whole.history] == [1, 2, 3, 4] and whole.started == cut.started
+    assert whole.epochs["best"] == 2 and whole.settings["model"] == "yolov8n_dattn"
 
 
 @pytest.mark.parametrize("step", ["_score", "_judge_best", "final_eval", "_close"])
@@ -123,6 +143,30 @@ def test_a_run_that_was_killed_after_its_last_epoch_is_finished(step, settings, 
     assert set(zoo.create(f"local-dir:{tmp_path}/run/weights/zoo").grafts) == {"9"}
     for file in ("last.pt", "best.pt"):
         assert load_checkpoint(tmp_path / "run" / "weights" / file)[1]["optimizer"] is None
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [("yolov8n.pt", "base"), ("yolo11n-seg.pt", "base"), ("best.pt", "run"), ("yolov8n.coco.pt", "run")],
+)
+def test_a_checkpoint_of_ones_own_is_not_called_official(file, kind, tmp_path):
+    model = SimpleNamespace(yaml={"base_sha256": "1" * 64})
+    assert parent.of("yolov8n_dattn", {"base_weights": f"/mine/{file}"}, model)["kind"] == kind
+    (tmp_path / file).write_bytes(b"")
+    assert parent.of(str(tmp_path / file), {}, model)["kind"] == kind
+
+
+@pytest.mark.fast
+def test_what_was_loaded_from_the_hub_is_not_asked_for_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "snapshot", lambda *_: pytest.fail("the Hub was asked"))
+    repository = tmp_path / "models--org--repo"
+    for place, text in (("refs/main", "abc"), ("snapshots/abc/model.safetensors", "weights")):
+        (repository / place).parent.mkdir(parents=True)
+        (repository / place).write_text(text)
+    found = parent.of("hf-hub:org/repo", {}, None)
+    assert found["sha256"] == hashlib.sha256(b"weights").hexdigest() and found["source"] == "hf-hub:org/repo"
 
 
 @pytest.mark.fast
@@ -211,6 +255,23 @@ def test_a_fingerprint_is_of_contents(tmp_path):
 
     known, found = changed(rename_both)
     assert known == found, "names do not count"
+
+
+@pytest.mark.fast
+def test_images_are_those_that_ultralytics_reads(tmp_path):
+    file = write_data(tmp_path / "my data")
+    images = file.parent / "images" / "train"
+    (images / "._0.png").write_bytes(b"of a Mac")
+    (images / ".hidden").mkdir()
+    shutil.copy(images / "0.png", images / ".hidden")
+    shutil.copy(images / "0.png", images / "of a [b].png")
+    listed = images.parent / "list.txt"
+    listed.write_text("./train/of a [b].png\n" + f"{images / '0.png'}\n", encoding="utf-8-sig")
+    for place in (str(images), str(listed), [str(images), str(listed)]):
+        stock = YOLODataset.get_img_files(SimpleNamespace(prefix="", fraction=1.0), place)
+        assert fingerprint.image_files(place) == stock
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"train": "images/list.txt"}))
+    assert fingerprint.of(read(file))[1] == {"train": 2, "val": 4}
 
 
 @pytest.mark.fast

@@ -155,7 +155,17 @@ def test_the_first_weights_of_a_model_replace_its_untrained_card(shelf, put):
     assert not cards.path("yolov8n_dattn").exists() and cards.path("yolov8n_dattn.one").exists()
 
 
+def test_the_card_of_an_architecture_is_that_of_each_of_its_tags(shelf, put):
+    for tag in ("one", "two"):
+        put(f"yolov8n_dattn.{tag}", randomized("yolov8n_dattn", num_classes=2))
+    written = [cards.path(f"yolov8n_dattn.{tag}") for tag in ("one", "two")]
+    assert cards.write("yolov8n_dattn") == written and all(card.is_file() for card in written)
+    assert cards.write("yolov8n_dattn.two") == written[1:]
+
+
 def test_cards_of_nothing_are_refused(shelf, put):
+    with pytest.raises(errors.UnknownModelError, match="has no card"):
+        cards.write("yolov8n+cbam@p3")
     with pytest.raises(errors.UnknownModelError):
         cards.write("yolov9n")
     with pytest.raises(errors.NoWeightsError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
@@ -45,7 +47,7 @@ def test_everything_of_the_record_is_there_but_the_paths_of_the_machine(run):
     for fact in (
         "my data (20 train, 10 val images), fingerprint `" + "f" * 64,
         "Started from: yolov8n.pt (sha256 " + "1" * 64,
-        "`zoo train yolov8n_dattn data=my data.yaml epochs=5 imgsz=320 pretrained=yolov8n.pt batch=16 lr0=0.01 seed=0`",
+        "train yolov8n_dattn 'data=my data.yaml' epochs=5 imgsz=320 pretrained=yolov8n.pt batch=16 lr0=0.01 seed=0",
         "Epochs: 5 of 5",
         "3,000,000, 3,000,000 of them trained",
         "Gates: layer 9: 0.5",
@@ -74,6 +76,30 @@ def test_a_file_that_is_not_of_the_last_epoch_claims_its_own_metrics(run):
     assert {found.metric_value for found in ModelCard(text).data.eval_results} == {0.5, 0.51}
 
 
+def test_masks_and_keypoints_may_choose_another_epoch_than_the_boxes(run):
+    reached = zip(run.history, [0.1, 0.3, 0.5, 0.4, 0.2], strict=True)
+    history = [{**epoch, "mAP50-95": value} for epoch, value in reached]
+    text = cards.render_run(CONFIG, replace(run, history=history, epochs={**run.epochs, "best": 4}), "x")
+    assert "This file is of epoch 4, the best by validation" in text and "| val | mAP50-95 | 0.400 |" in text
+
+
+@pytest.mark.parametrize(
+    ("source", "loaded", "words"),
+    [
+        ("/a/yolov8n.pt", "yolov8n_dattn", ["yolov8n_dattn", "pretrained=yolov8n.pt"]),
+        ("/a/best.pt", "yolov8n_dattn", ["yolov8n_dattn", "pretrained=best.pt"]),
+        ("/a/best.pt", "/a/best.pt", ["best.pt"]),
+        ("yolov8n_dattn.coco", "yolov8n_dattn", ["yolov8n_dattn.coco"]),
+        ("hf-hub:org/repo@main", "hf-hub:org/repo@main", ["hf-hub:org/repo@main"]),
+        ("local-dir:/a/b c", "local-dir:/a/b c", ["local-dir:b c"]),
+    ],
+)
+def test_a_command_names_its_weights_where_zoo_train_takes_them(run, source, loaded, words):
+    started = replace(run, parent={**PARENT, "source": source}, settings={"model": loaded})
+    said = shlex.split(facts.command(started))
+    assert [word for word in said[2:] if not word.startswith(("data", "epochs", "imgsz", "seed"))] == words
+
+
 def test_from_scratch_there_is_no_base_model_and_from_the_hub_it_is_that_repository(run):
     assert ModelCard(cards.render_run(CONFIG, replace(run, parent=None), "x")).data.base_model is None
     parent = {"source": "hf-hub:org/zoo@main", "sha256": "2" * 64, "kind": "zoo"}
@@ -96,6 +122,7 @@ def test_a_folder_of_a_run_has_its_card_and_any_other_claims_nothing(run, tmp_pa
     alone.mkdir(parents=True)
     assert cards.render_folder(CONFIG, alone, "x") == cards.render_model(CONFIG, "x")
     assert "mAP" not in cards.render_model(CONFIG, "x")
+    assert cards.render_folder(CONFIG, Path("/model"), "x") == cards.render_model(CONFIG, "x")
 
 
 def test_the_card_without_weights_says_how_to_start_and_what_its_family_showed():
@@ -112,5 +139,5 @@ def test_the_card_without_weights_says_how_to_start_and_what_its_family_showed()
 def test_a_command_trains_what_was_trained(run):
     frozen = replace(run, freeze_base="norm", parent=None, settings={"optimizer": "SGD"})
     assert facts.command(frozen) == (
-        "zoo train yolov8n_dattn data=my data.yaml epochs=5 imgsz=320 freeze_base=norm optimizer=SGD seed=0"
+        "zoo train yolov8n_dattn 'data=my data.yaml' epochs=5 imgsz=320 freeze_base=norm optimizer=SGD seed=0"
     )

@@ -147,6 +147,6 @@ def _relative_path_hint(file: str | Path) -> str:
         root = yaml.safe_load(Path(file).read_text(errors="ignore")).get("path")
     except (OSError, AttributeError, yaml.YAMLError):
         return ""
-    if root is None or Path(root).is_absolute():
+    if root is None or Path(str(root)).is_absolute():
         return ""
     return f" Its 'path: {root}' is looked for beside the file, then in the working directory."

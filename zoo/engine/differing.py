@@ -10,9 +10,9 @@ import numpy as np
 from ultralytics.data.dataset import YOLODataset
 from ultralytics.engine.results import Results
 
-from zoo.engine import data
+from zoo.engine import data, quirks
 from zoo.engine.yolo import YOLO
-from zoo.errors import ZooError, one_line
+from zoo.errors import DataError, ZooError, one_line
 from zoo.report.comparison import Comparison
 from zoo.report.pictures import Box, Picture, Seen, differing
 from zoo.report.runs import Run
@@ -54,8 +54,11 @@ def _pair(comparison: Comparison) -> tuple[Run, Run] | None:
 
 
 def _differing(control: Run, model: Run, split: str) -> list[Picture]:
-    described = data.read(control.data["yaml"], split)
-    dataset = YOLODataset(described[split], data=described, task=control.task, augment=False)
+    if not (file := control.data.get("yaml")):
+        raise DataError(f"{control.source} does not say where its data lie.")
+    described = data.read(file, split)
+    with quirks.caches_of_numbers():
+        dataset = YOLODataset(described[split], data=described, task=control.task, augment=False)
     step = -(-len(dataset.labels) // MOST_IMAGES)
     labels = dataset.labels[::step]
     files = [label["im_file"] for label in labels]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -42,14 +43,17 @@ def of(data: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
 
 
 def image_files(places: str | Path | Sequence[str | Path]) -> list[str]:
-    """Images of a split: of folders at any depth, and of text files with a path a line, as Ultralytics reads them."""
-    found = []
+    """Images of a split: of folders at any depth, and of text files with a path a line, as Ultralytics reads them.
+
+    It passes over hidden files and folders.
+    """
+    found: list[str] = []
     for place in [places] if isinstance(places, str | Path) else places:
         path = Path(place)
         if path.is_dir():
-            found += [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
+            found += glob.glob(os.path.join(glob.escape(str(path)), "**", "*.*"), recursive=True)
         elif path.is_file():
-            lines = path.read_text(encoding="utf-8").split()
+            lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
             found += [str(path.parent / line[2:]) if line.startswith("./") else line for line in lines]
     return sorted(file for file in found if file.rpartition(".")[-1].lower() in IMG_FORMATS)
 

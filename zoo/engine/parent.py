@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zoo import registry
+from huggingface_hub import try_to_load_from_cache
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES
+
 from zoo.files import MODEL_FILE, sha256
-from zoo.names import parse
+from zoo.names import Name, parse
 from zoo.weights import checkpoint, hub, manifest
 
 
@@ -23,7 +25,7 @@ def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = 
 
     Returns:
         `None` for a training from scratch; else its `kind` is `base` for official weights of a plain model, `zoo` for
-        trained weights of the zoo's, `run` for what a training or `zoo.save` left.
+        trained weights of the zoo's, `run` for what a training or `zoo.save` left, also where it is the base of grafts.
 
     Raises:
         SourceError: There is no such file.
@@ -36,13 +38,12 @@ def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = 
     if name.kind == "local-dir":
         return {"source": spelling, "sha256": sha256(name.path / MODEL_FILE), "kind": "run"}
     if name.kind == "hf-hub":
-        folder = hub.snapshot(name.repo, name.revision)
-        return {"source": spelling, "sha256": sha256(folder / MODEL_FILE), "kind": "zoo"}
+        return {"source": spelling, "sha256": sha256(_loaded(name)), "kind": "zoo"}
     if name.kind == "file":
         return _file(name.path) if name.path.suffix == ".pt" else None
     if base := options.get("base_weights"):
         source = f"{model.config.base_name}.pt" if base is True else str(base)
-        return {"source": source, "sha256": model.yaml["base_sha256"], "kind": "base"}
+        return {"source": source, "sha256": model.yaml["base_sha256"], "kind": _kind(Path(source))}
     if options.get("pretrained"):
         full_name, entry = manifest.find(spelling)
         return {"source": full_name, "sha256": entry.sha256, "kind": "zoo"}
@@ -50,5 +51,15 @@ def of(spelling: str, options: Mapping[str, Any], model: Any, pretrained: Any = 
 
 
 def _file(path: Path) -> dict[str, str]:
-    official = path.stem in registry.names() and not registry.get_config(path.stem).grafts
-    return {"source": str(path), "sha256": sha256(checkpoint.find(path)), "kind": "base" if official else "run"}
+    return {"source": str(path), "sha256": sha256(checkpoint.find(path)), "kind": _kind(path)}
+
+
+def _kind(path: Path) -> str:
+    """`base` for a file that is called as Ultralytics calls one that it publishes."""
+    return "base" if f"{path.stem}.pt" in GITHUB_ASSETS_NAMES else "run"
+
+
+def _loaded(name: Name) -> Path:
+    """What came from the Hub when the model was loaded: asked again, it might have a newer commit."""
+    found = try_to_load_from_cache(name.repo, MODEL_FILE, revision=name.revision)
+    return Path(found) if isinstance(found, str) else hub.snapshot(name.repo, name.revision) / MODEL_FILE

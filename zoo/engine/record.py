@@ -26,7 +26,7 @@ from zoo.detector import Grafted
 from zoo.engine import fingerprint, quirks
 from zoo.errors import DataError
 from zoo.files import read_json, write_text
-from zoo.report.runs import RECORD
+from zoo.report.runs import RECORD, data_name
 from zoo.report.schema import SCHEMA, check
 
 PACKAGES = ("yolo-attention-zoo", "torch", "torchvision", "ultralytics", "timm", "numpy", "faster-coco-eval")
@@ -49,6 +49,9 @@ class Recorder:
             kept = [entry for entry in earlier["history"] if entry["epoch"] <= trainer.start_epoch]
             self._record |= {key: earlier[key] for key in ("parent", "started", "images_per_second")}
             self._record |= {"history": kept, "resumed": earlier["resumed"] + 1}
+            self._record["settings"]["model"] = earlier["settings"].get("model")  # now it is the checkpoint
+            if (best := earlier["epochs"].get("best", trainer.start_epoch + 1)) <= trainer.start_epoch:
+                self._record["epochs"]["best"] = best
         elif trainer.resume:
             self._record["resumed"] = 1
         self._record["epochs"]["done"] = trainer.start_epoch
@@ -89,6 +92,8 @@ class Recorder:
         self._record["epochs"]["planned"] = max(trainer.epochs, trainer.epoch + 1)
         if self._batches == len(trainer.train_loader):
             self._record["epochs"]["done"] = trainer.epoch + 1
+        if trainer.fitness == trainer.best_fitness:  # by which Ultralytics decides to write best.pt
+            self._record["epochs"]["best"] = trainer.epoch + 1
         self._write()
         if gates:
             opened = ", ".join(f"layer {position} {value}" for position, value in gates.items())
@@ -158,7 +163,7 @@ def _described(trainer: BaseTrainer) -> dict[str, Any]:
     model = unwrap_model(trainer.model)
     plan, ours = model.yaml, isinstance(model, Grafted)
     digest, images = fingerprint.of(trainer.data | {"val": trainer.data[trainer.args.split]})
-    name = Path(str(trainer.args.data))
+    file = str(trainer.args.data)
     frozen = quirks.frozen_base(trainer.args.freeze, model.model)
     return {
         "schema": SCHEMA,
@@ -173,8 +178,8 @@ def _described(trainer: BaseTrainer) -> dict[str, Any]:
         "gflops": _gflops(trainer),
         "parent": plan.get("parent"),
         "data": {
-            "name": (name.parent if name.stem == "data" else name).stem,
-            "yaml": str(name),
+            "name": data_name(Path(file).absolute()),
+            "yaml": file,
             "fingerprint": digest,
             "images": images,
             "class_names": [str(trainer.data["names"][index]) for index in sorted(trainer.data["names"])],

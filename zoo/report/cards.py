@@ -11,6 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from zoo import assets, registry
 from zoo.config import ModelConfig
+from zoo.errors import UnknownModelError
 from zoo.files import write_text
 from zoo.info import model_info
 from zoo.layers.mechanisms import MECHANISMS
@@ -137,14 +138,17 @@ def render_folder(config: ModelConfig, folder: Path, address: str, base_tensors:
     Raises:
         DataError: There is a `run.json`, and it is malformed.
     """
-    run = folder.resolve().parents[1]
+    run = folder.resolve().parent.parent
     if folder.resolve().parent.name != "weights" or not (run / runs.RECORD).is_file():
         return render_model(config, address, base_tensors)
     return render_run(config, runs.load(run), address, base_tensors, picture=(folder / PICTURE).is_file())
 
 
 def write(name: str | None = None) -> list[Path]:
-    """Write the card of `name`, or every card, and delete the cards of what is gone.
+    """Write the cards of `name`, or every card, and delete the cards of what is gone.
+
+    Args:
+        name: `"<architecture>.<tag>"`, or `"<architecture>"` for all of its tags.
 
     Raises:
         UnknownModelError: No such model.
@@ -152,8 +156,12 @@ def write(name: str | None = None) -> list[Path]:
         NoWeightsError: A tag of a model that has none.
     """
     wanted = names()
+    own = [each for each in wanted if name in (None, each, parse(each).architecture)]
+    if not own:
+        render(str(name))  # which says what is wrong with a name of nothing
+        raise UnknownModelError(f"{name} has no card: there is one of each model that `zoo list` prints.")
     written = []
-    for each in wanted if name is None else [name]:
+    for each in own:
         write_text(path(each), render(each))
         written.append(path(each))
     for card in (assets.root() / "cards").glob("*.md"):

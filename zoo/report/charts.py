@@ -209,22 +209,14 @@ def _style() -> Any:
     )
 
 
-def _figure(
-    width: float = _WIDTH,
-    height: float = _HEIGHT,
-    left: float = 0.14,
-    right: float = 0.97,
-    bottom: float | None = None,
-    top: float | None = None,
-) -> tuple[Figure, Axes]:
-    """One chart of a page, of inches; margins are shares of it."""
+def _figure(height: float = _HEIGHT, left: float = 0.14) -> tuple[Figure, Axes]:
+    """One chart of a page, of inches; the margin is a share of it."""
     from matplotlib.figure import Figure
 
     with _style():
-        figure = Figure(figsize=(width, height), facecolor="none")
+        figure = Figure(figsize=(_WIDTH, height), facecolor="none")
         axes = figure.add_subplot(facecolor="none")
-        bottom = 0.52 / height if bottom is None else bottom
-        figure.subplots_adjust(left=left, right=right, bottom=bottom, top=1 - 0.12 / height if top is None else top)
+        figure.subplots_adjust(left=left, right=0.97, bottom=0.52 / height, top=1 - 0.12 / height)
         axes.grid(True, linewidth=0.6)
         axes.set_axisbelow(True)
     return figure, axes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +16,7 @@ from zoo.config import ModelConfig
 from zoo.errors import DataError
 from zoo.info import ModelInfo, model_info
 from zoo.layers.mechanisms import MECHANISMS
+from zoo.names import parse
 from zoo.registry import get_config
 from zoo.report import runs
 from zoo.report.comparison import METRIC, SIZES, Comparison, Line, compare
@@ -184,7 +186,7 @@ def training_of(run: Run) -> list[tuple[str, str]]:
     images = ", ".join(f"{count} {split}" for split, count in data.get("images", {}).items())
     started = "random weights"
     if parent:
-        started = f"{Path(parent['source']).name} (sha256 {parent['sha256'] or 'unknown'})"
+        started = f"{run.started_from} (sha256 {parent['sha256'] or 'unknown'})"
     frozen = {True: ", the base frozen", "norm": ", the base frozen but for its batch norms"}.get(run.freeze_base, "")
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     facts = [
@@ -193,7 +195,7 @@ def training_of(run: Run) -> list[tuple[str, str]]:
         ("Started from", f"{started}{frozen}"),
         ("Command", f"`{command(run)}`"),
         ("Epochs", f"{run.epochs.get('done')} of {run.epochs.get('planned')}{', resumed' if run.resumed else ''}"),
-        ("Settings", ", ".join(f"{key}={value}" for key, value in run.shaping.items())),
+        ("Settings", ", ".join(f"{key}={value.rpartition('/')[2]}" for key, value in run.shaping.items())),
         ("Parameters", f"{run.parameters:,}, {run.parameters_trained:,} of them trained" if run.parameters else ""),
         ("Operations", f"{run.gflops} GFLOPs an image of {run.imgsz} pixels" if run.gflops else ""),
         ("Gates", ", ".join(f"layer {layer}: {gate:.2g}" for layer, gate in run.gates.items() if gate is not None)),
@@ -213,13 +215,28 @@ def _lasted(seconds: float) -> str:
 def command(run: Run) -> str:
     """What trains the same again, but for the paths of data and weights."""
     settings = {"data": f"{run.data.get('name', 'data')}.yaml", "epochs": run.epochs.get("planned"), "imgsz": run.imgsz}
-    if run.parent:
-        settings["pretrained"] = Path(run.parent["source"]).name
+    model, pretrained = _started(run)
+    if pretrained:
+        settings["pretrained"] = pretrained
     if run.freeze_base:
         settings["freeze_base"] = run.freeze_base
     chosen = {key: run.settings[key] for key in ("batch", "optimizer", "lr0") if key in run.settings}
-    return " ".join(["zoo train", run.model, *(f"{key}={value}" for key, value in (settings | chosen).items()),
-                     f"seed={run.seed}"])  # fmt: skip
+    pairs = [f"{key}={value}" for key, value in (settings | chosen | {"seed": run.seed}).items()]
+    return shlex.join(["zoo", "train", model, *pairs])
+
+
+def _started(run: Run) -> tuple[str, str]:
+    """What `zoo train` takes as NAME and as `pretrained`, the latter empty where NAME brings its weights."""
+    source = str((run.parent or {}).get("source") or "")
+    if not source:
+        return run.model, ""
+    name = parse(source)
+    if name.kind == "local-dir":
+        return f"local-dir:{name.path.name}", ""
+    if name.kind != "file":
+        return source, ""
+    loaded = Path(str(run.settings.get("model"))).name == run.started_from
+    return (run.started_from, "") if loaded else (run.model, run.started_from)
 
 
 def results_of(run: Run) -> list[dict[str, Any]]:
@@ -244,7 +261,9 @@ def results_of(run: Run) -> list[dict[str, Any]]:
 
 
 def best_epoch(run: Run) -> Mapping[str, Any] | None:
-    """The epoch of the checkpoint, the last with the highest mAP50-95 on validation."""
+    """The epoch of `best.pt`; where a record does not say, the last with the highest mAP50-95 on validation."""
+    if (best := run.epochs.get("best")) is not None:
+        return next((epoch for epoch in run.history if epoch["epoch"] == best), None)
     known = [epoch for epoch in reversed(run.history) if epoch.get(METRIC) is not None]
     return max(known, key=lambda epoch: epoch[METRIC], default=None)
 

@@ -17,6 +17,7 @@ _MAYBE_TEXT, _MAYBE_NUMBER = (str, type(None)), (int, float, type(None))
 _CLASS = {"mAP50-95": _MAYBE_NUMBER, "mAP50": _MAYBE_NUMBER}
 _SCORES = {**_CLASS, **dict.fromkeys(("small", "medium", "large"), _MAYBE_NUMBER), "per_class": {str: _CLASS}}
 _PARENT = {"source": _TEXT, "sha256": _TEXT, "kind": _TEXT}
+_LATER = {"best"}  # keys that earlier records lack
 _SHAPE: dict[str, Any] = {
     "schema": _WHOLE,
     "status": _TEXT,
@@ -49,7 +50,7 @@ _SHAPE: dict[str, Any] = {
     "seed": _WHOLE,
     "imgsz": _WHOLE,
     "width": _MAYBE_NUMBER,
-    "epochs": {"planned": _WHOLE, "done": _WHOLE},
+    "epochs": {"planned": _WHOLE, "done": _WHOLE, "best": _WHOLE},
     "resumed": _WHOLE,
     "metrics": {str: _SCORES},
     "history": [
@@ -110,9 +111,9 @@ def _check(value: Any, shape: Any, where: str) -> None:
         for key, item in value.items():
             _check(item, shape[str], f"{where}: {key}")
     else:
-        if value.keys() != shape.keys():
-            wrong = [f"lacks {key}" for key in shape if key not in value]
-            wrong += [f"has an unknown {key!r:.40}" for key in value if key not in shape]
+        wrong = [f"lacks {key}" for key in shape if key not in value and key not in _LATER]
+        wrong += [f"has an unknown {key!r:.40}" for key in value if key not in shape]
+        if wrong:
             raise DataError(f"{where} {'; '.join(wrong[:3])}.")
-        for key, inner in shape.items():
-            _check(value[key], inner, f"{where}: {key}")
+        for key, inner in value.items():
+            _check(inner, shape[key], f"{where}: {key}")
