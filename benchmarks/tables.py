@@ -154,7 +154,7 @@ def pretrained(data: str, *columns: str) -> str:
 def adapters(data: str) -> str:
     """One row a model and way of freezing; the share is of the way from the head alone to the whole plain model."""
     lines = [(each.runs[0].freeze_base, line) for each in started() if each.data == data for line in each.lines]
-    plain = {(frozen, line.runs[0].base): line for frozen, line in lines if line.plain and line.runs}
+    plain = {(frozen, line.runs[0].base): line for frozen, line in lines if line.runs and not line.runs[0].grafts}
     rows = []
     for frozen, line in lines:
         if not frozen or not line.runs:
@@ -166,6 +166,7 @@ def adapters(data: str) -> str:
             for seed in own
             if all(seed in end for end in ends)
         ]
+        is_an_end = line is plain.get((True, line.runs[0].base))
         trained = line.runs[0].parameters_trained
         rows.append(
             [
@@ -176,7 +177,7 @@ def adapters(data: str) -> str:
                 line.cells["seeds"],
                 line.cells["score"],
                 line.cells["base"],
-                _share(shares) if not (line.plain and frozen is True) else "",
+                "" if is_an_end else _share(shares),
             ]
         )
     heads = ["model", "BatchNorm", "trained, k", "of all", "seeds", "mAP50-95", "against plain, alike", "way closed"]
