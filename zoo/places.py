@@ -128,6 +128,19 @@ def resolve(config: ModelConfig) -> ModelConfig:
     return replace(config, grafts=tuple(grafts))
 
 
+def shortest(position: int | str, table: tuple[Layer, ...]) -> int | str:
+    """What a free-form name calls the place of a graft: its name where it has one, else the layer's index.
+
+    Args:
+        position: Of a resolved graft.
+        table: Of its base.
+    """
+    if position == STEM:
+        return IMAGE
+    layer = table[int(position)]
+    return layer.places[-1] if layer.places else layer.index
+
+
 def named(position: int | str, table: tuple[Layer, ...]) -> str:
     """The place of a graft in words, e.g. `"sppf (layer 9)"`.
 

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from zoo.config import BASES, LAYOUTS, SCALES, GraftConfig, ModelConfig
 from zoo.errors import UnknownModelError
 from zoo.names import TASKS, GraftName, Name, hint, parse
-from zoo.places import IMAGE, layers, read, resolve
+from zoo.places import layers, read, resolve, shortest
 
 GraftFactory = Callable[[str], tuple[GraftConfig, ...]]
 
@@ -65,11 +65,10 @@ def grafted(config: ModelConfig, grafts: str) -> ModelConfig:
     added = [GraftConfig(place, g.block, dict(g.options)) for g in asked for place in g.places]
     whole = resolve(replace(config, grafts=(*config.grafts, *added)))
     table = layers(read(config))
-    names_ = []
-    for graft in whole.grafts:
-        at = table[graft.position].places if isinstance(graft.position, int) else (IMAGE,)
-        place = at[-1] if at else graft.position
-        names_.append(str(GraftName(graft.block, tuple(sorted(graft.options.items())), (place,))))
+    names_ = [
+        str(GraftName(graft.block, tuple(sorted(graft.options.items())), (shortest(graft.position, table),)))
+        for graft in whole.grafts
+    ]
     return replace(whole, name="+".join([config.base_name, *names_]))
 
 

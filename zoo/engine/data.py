@@ -61,24 +61,6 @@ def read(file: str | Path, split: str = "val") -> dict[str, Any]:
     return found
 
 
-def class_names(file: str | Path) -> dict[int, str]:
-    """Names of the classes by number, as a data YAML has them; empty where it is no such file or has none.
-
-    Raises:
-        DataError: Numbers are left out.
-    """
-    if Path(file).suffix not in {".yaml", ".yml"} or not Path(file).is_file():
-        return {}
-    _check_class_numbers(file)
-    try:
-        names = yaml.safe_load(Path(file).read_text(errors="ignore")).get("names")
-    except (AttributeError, yaml.YAMLError):
-        return {}
-    if isinstance(names, dict):
-        return {int(number): str(names[number]) for number in sorted(names, key=int)}
-    return {number: str(name) for number, name in enumerate(names)} if isinstance(names, list) else {}
-
-
 def exists(places: str | list[str]) -> bool:
     """Whether all places of a split do."""
     return all(Path(place).exists() for place in ([places] if isinstance(places, str) else places))

@@ -78,13 +78,13 @@ def _size_controls(config: ModelConfig, notes: list[str]) -> Iterable[ModelConfi
         model, table = build(config), places.layers(places.read(config))
         grafts = []
         for graft in config.grafts:
-            there = table[graft.position].places if isinstance(graft.position, int) else (places.IMAGE,)
             built: Any = model.grafts[str(graft.position)]
             spent = size(built.block)
             if not affordable_width(built.gamma.numel(), spent, depthwise=True):
                 notes.append(f"{config.name}: no convolution has as few parameters as {graft.block} ({spent}) there.")
                 continue
-            grafts.append(GraftName("conv", (("params", spent),), ((graft.position, *there)[-1],)))
+            place = places.shortest(graft.position, table)
+            grafts.append(GraftName("conv", (("params", spent),), (place,)))
         if grafts:
             yield registry.get_config(str(replace(parse(config.base_name), grafts=tuple(grafts))))
     larger = SCALES[SCALES.index(config.scale) + 1 :][:1]

@@ -153,9 +153,9 @@ def _grafts(model: Grafted) -> list[dict[str, Any]]:
     table = places.layers(places.read(model.config))
     found = []
     for graft in model.config.grafts:
-        names = table[graft.position].places if isinstance(graft.position, int) else (places.IMAGE,)
+        place = places.shortest(graft.position, table)
         parameters = _size(model.grafts[str(graft.position)])
-        found.append({**graft.to_dict(), "place": names[-1] if names else None, "parameters": parameters})
+        found.append({**graft.to_dict(), "place": place if isinstance(place, str) else None, "parameters": parameters})
     return found
 
 
