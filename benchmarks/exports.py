@@ -169,9 +169,14 @@ def compare(engine: zoo.YOLO, fmt: str, size: Size) -> Difference:
         return Difference.between(predict(image(*size)), expected)
 
 
+def most(own: Difference) -> Difference:
+    """The differences that are no more than rounding, PyTorch's own being that of `rounding`."""
+    return Difference(max(PIXELS, ROUNDINGS * own.box), max(SCORE, ROUNDINGS * own.score))
+
+
 def agrees(found: Difference, own: Difference) -> bool:
-    """Whether the differences of `compare` are no more than rounding, PyTorch's own being that of `rounding`."""
-    return found.box < max(PIXELS, ROUNDINGS * own.box) and found.score < max(SCORE, ROUNDINGS * own.score)
+    """Whether the differences of `compare` are no more than rounding."""
+    return found.box < most(own).box and found.score < most(own).score
 
 
 def measure(engine: zoo.YOLO, fmt: str, size: Size, own: Difference) -> dict[str, str]:

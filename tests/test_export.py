@@ -16,8 +16,6 @@ import zoo
 from benchmarks.exports import (
     BLOCKS,
     FORMATS,
-    PIXELS,
-    SCORE,
     SIZES,
     TABLE,
     Difference,
@@ -25,6 +23,7 @@ from benchmarks.exports import (
     agrees,
     compare,
     image,
+    most,
     prepare,
     rounding,
 )
@@ -55,7 +54,7 @@ def test_predictions_are_those_of_pytorch(engine: zoo.YOLO, fmt: str, size: Size
 def test_end_to_end_detections_are_those_of_pytorch(name: str, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     engine = prepare(name, tmp_path / "model")
-    pixels = image(*SIZES[1])
+    pixels, most_apart = image(*SIZES[1]), most(rounding(engine, SIZES[1]))
     model = deepcopy(engine.model)
     model.end2end = True
     with torch.inference_mode():
@@ -64,11 +63,11 @@ def test_end_to_end_detections_are_those_of_pytorch(name: str, tmp_path: Path) -
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     found = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0][0])
     assert found.shape == expected.shape == (300, 6) and expected[:, :4].std(0).min() > 10
-    assert (found[:, 4] - expected[:, 4]).abs().max() < SCORE
+    assert (found[:, 4] - expected[:, 4]).abs().max() < most_apart.score
     # Equal scores may swap places, and the last of them their place in the table: each has a partner or is among these.
     apart = (found[:, None, :4] - expected[None, :, :4]).abs().amax(-1)
-    partners = (apart < PIXELS) & (found[:, None, 5] == expected[None, :, 5])
-    sure = expected[:, 4] > expected[-1, 4] + SCORE
+    partners = (apart < most_apart.box) & (found[:, None, 5] == expected[None, :, 5])
+    sure = expected[:, 4] > expected[-1, 4] + most_apart.score
     assert sure.sum() > 200 and partners.any(0)[sure].all() and partners.any(1)[sure].all()
 
 

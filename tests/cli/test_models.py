@@ -106,14 +106,16 @@ finally:
         assert not {"torch", "timm", "ultralytics", "numpy"} & set(done.stderr.split())
 
     @pytest.mark.parametrize("argument", ["list", "--help"])
-    def test_looking_takes_less_than_a_third_of_a_second(self, argument):
+    def test_looking_takes_less_than_a_third_of_a_second(self, argument, tmp_path):
+        compiled = {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}  # as an installed package is
+
         def seconds() -> float:
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            assert run(argument).returncode == 0
+            assert run(argument, **compiled).returncode == 0
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-        assert min(seconds() for _ in range(3)) < 0.3
+        assert min(seconds() for _ in range(4)) < 0.3
 
 
 def test_importing_the_zoo_takes_less_than_a_tenth_of_a_second(tmp_path):
