@@ -44,15 +44,15 @@ def compared(base: Path, recipe: str, data: Path, imgsz: int) -> list[dict[str, 
     grafted = [
         name for name in manifest.entries() if name.startswith(base.stem) and name.endswith(f".{manifest.FIRST_TAG}")
     ]
+    truth = data.parent / "annotations" / "val.json"
+    images = len(json.loads(truth.read_text(encoding="utf-8"))["images"])
     rows: list[dict[str, object]] = []
     for name in (base.stem, *grafted):
         model = zoo.create(name, base_weights=base) if name == base.stem else zoo.create(name, pretrained=True)
         predictions, stock = predict(model, data, "val", imgsz)
-        truth = data.parent / "annotations" / "val.json"
         scores = coco_metrics(truth, predictions)
         found = {"mAP50-95": scores["mAP50-95"], "mAP50": scores["mAP50"]}
         found |= {f"ultralytics_{metric}": value for metric, value in stock.items()}
-        images = len(json.loads(truth.read_text(encoding="utf-8"))["images"])
         row = {"model": name, "data": recipe, "split": "val", "images": images, "imgsz": imgsz}
         row |= {metric: round(value, 5) for metric, value in found.items()}
         row["minus_base"] = round(found["mAP50-95"] - float((rows[0] if rows else row)["mAP50-95"]), 5)

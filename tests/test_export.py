@@ -40,14 +40,19 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     yield prepare(request.param, tmp_path_factory.mktemp("exports") / "model")
 
 
+@pytest.fixture(scope="module")
+def own(engine: zoo.YOLO) -> dict[Size, Difference]:
+    return {size: rounding(engine, size) for size in SIZES}
+
+
 @pytest.mark.parametrize(
     ("fmt", "size"), [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in SLOW)) for case in CASES]
 )
-def test_predictions_are_those_of_pytorch(engine: zoo.YOLO, fmt: str, size: Size) -> None:
+def test_predictions_are_those_of_pytorch(engine: zoo.YOLO, own: dict[Size, Difference], fmt: str, size: Size) -> None:
     if fmt in NEEDS:
         pytest.importorskip(NEEDS[fmt])
-    found, own = compare(engine, fmt, size), rounding(engine, size)
-    assert agrees(found, own), (found, own)
+    found = compare(engine, fmt, size)
+    assert agrees(found, own[size]), (found, own[size])
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.startswith("yolo26")])

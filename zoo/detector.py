@@ -62,7 +62,7 @@ class Grafted(DetectionModel):
         if class_width:
             self.reset_classes(num_classes)
         table = places.layers(self.yaml, ch) if plan else ()
-        tried = registry.is_row(cfg.get("name", ""), plan)
+        tried = bool(plan) and registry.is_row(cfg.get("name", ""), plan)
         self.grafts = nn.ModuleDict()
         for graft in plan:
             dim = ch if graft.position == STEM else table[int(graft.position)].channels

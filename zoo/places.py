@@ -148,10 +148,10 @@ def named(position: int | str, table: tuple[Layer, ...]) -> str:
         position: Of a resolved graft.
         table: Of its base.
     """
-    if position == STEM:
-        return IMAGE
-    layer = table[int(position)]
-    return f"{layer.places[-1]} (layer {layer.index})" if layer.places else f"layer {layer.index} ({layer.module})"
+    name = shortest(position, table)
+    if isinstance(name, int):
+        return f"layer {name} ({table[name].module})"
+    return name if name == IMAGE else f"{name} (layer {position})"
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import registry
+from zoo.engine.settings import check_has_data
 from zoo.errors import OptionError, SourceError, UnknownModelError
 from zoo.files import CONFIG_FILE, MODEL_FILE, sha256
 from zoo.names import TASKS, parse
@@ -101,8 +102,7 @@ def check_data(settings: dict[str, Any]) -> None:
     """
     from zoo.engine import data
 
-    if not settings.get("data"):
-        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+    check_has_data(settings)
     data.read(settings["data"])
 
 

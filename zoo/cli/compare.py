@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import table
 from zoo.cli.arguments import Add
-from zoo.engine.settings import TRAIN_ONLY, parse_settings
-from zoo.errors import OptionError, SweepError
+from zoo.engine.settings import TRAIN_ONLY, check_has_data, parse_settings
+from zoo.errors import SweepError
 from zoo.files import write_text
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def compare(words: list[str], json_file: Path | None, csv_file: Path | None) -> 
     """
     pairs = [word for word in words if _SETTING.match(word)]
     settings: dict[str, Any] = parse_settings(pairs, also={*TRAIN_ONLY, *OWN})
-    if not settings.get("data"):
-        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+    check_has_data(settings)
     names = [word for word in words if word not in pairs]
 
     from zoo.engine import compare as engine

@@ -70,6 +70,16 @@ def check_settings(options: Mapping[str, Any], *, also: Collection[str] = ()) ->
         )
 
 
+def check_has_data(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a verb that works on data where they name none.
+
+    Raises:
+        OptionError: As said.
+    """
+    if not settings.get("data"):
+        raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+
+
 def check_device(device: str | int | None) -> str | int | None:
     """The device, once it is seen to exist.
 

@@ -18,7 +18,7 @@ from ultralytics.utils.checks import check_yaml
 
 from zoo.detector import CLASS_BRANCHES, MODELS
 from zoo.engine import classes, data, parent, quirks
-from zoo.engine.settings import TRAIN_ONLY, check_device, check_settings
+from zoo.engine.settings import TRAIN_ONLY, check_device, check_has_data, check_settings
 from zoo.engine.trainer import TRAINERS
 from zoo.errors import FormatError, OptionError, SourceError
 from zoo.factory import create
@@ -194,8 +194,7 @@ class YOLO(ultralytics.YOLO):
 
     def _read_data(self, settings: dict[str, Any]) -> dict[str, Any]:
         """What a verb works on, as `data.read` describes it; empty where that is for Ultralytics to read."""
-        if not settings.get("data"):
-            raise OptionError("data=FILE.yaml is missing: it names the images and the classes.")
+        check_has_data(settings)
         if self.task not in MODELS or str(settings["data"]).endswith(".ndjson"):
             return {}
         return data.read(settings["data"], settings.get("split") or "val")

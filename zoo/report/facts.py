@@ -97,14 +97,6 @@ def _latency(info: ModelInfo) -> list[str]:
 
 def of_weights(config: ModelConfig, tag: str, entry: Entry) -> list[dict[str, Any]]:
     """What the recorded runs of a model and of its controls say about the attention, a part for each way to train."""
-    recipe = _RECIPE.search(entry.recipe)
-    data = recipe[1] if recipe else tag
-    found = [
-        (each, line)
-        for each in _comparisons(data)
-        for line in each.lines
-        if line.label == config.name and line.score and line.runs[0].imgsz == entry.imgsz
-    ]
     beside_base = [row for row in _table("coco_weights") if row["model"] == f"{config.name}.{tag}"]
     if beside_base:
         compared = [
@@ -115,6 +107,14 @@ def of_weights(config: ModelConfig, tag: str, entry: Entry) -> list[dict[str, An
         return [
             {"text": "One run; base and head are the plain model's, the grafts alone were trained:", "said": compared}
         ]
+    recipe = _RECIPE.search(entry.recipe)
+    data = recipe[1] if recipe else tag
+    found = [
+        (each, line)
+        for each in _comparisons(data)
+        for line in each.lines
+        if line.label == config.name and line.score and line.runs[0].imgsz == entry.imgsz
+    ]
     if not found:
         said = f"`results/{data}.csv` records no complete run at this resolution; the value above is of one seed."
         return [{"text": said}]
